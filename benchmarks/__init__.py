@@ -1,0 +1,1 @@
+"""Measuring: data sets evaluated, and the demonstration from good images to verdicts."""

@@ -1,0 +1,86 @@
+"""The whole way in one command, on images that the project draws."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.evaluate import Evaluation, evaluate, metrics_table
+from export.fuse import export_product
+from runtime.atomic_write import atomic_write
+from runtime.client import Client
+from runtime.errors import OptionError
+from runtime.images import read_image
+from runtime.inspect_files import write_jpeg
+from train.data.synthetic import SyntheticSettings, open_synthetic
+from train.learn import learn_product
+from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
+from triton_repo.build import build_repository
+from triton_repo.server import ServerSettings, TritonServer
+
+_STEPS = 1500
+_SHEET_ROWS = 4
+
+
+def run_demo(out: Path, *, overwrite: bool = False) -> Path:
+    """Draw, learn, export, serve, inspect; leave pictures and a table.
+
+    Args:
+        out: Folder for everything.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        OptionError: `out` exists and `overwrite` is false.
+    """
+    if out.exists():
+        if not overwrite:
+            raise OptionError(f"{out} exists already; name another --out, or pass --overwrite")
+        shutil.rmtree(out)
+    dataset = open_synthetic(SyntheticSettings(train_images=40, test_good=9, test_defective=18))
+    print(f"1/4 learning from {len(dataset.train)} good images")
+    bundle = learn_product(
+        dataset,
+        out / "bundle",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=FitSettings(steps=_STEPS, held_out=0.25),
+    )
+    print("2/4 exporting the fused network")
+    exported = export_product(bundle, out / "exported")
+    print("3/4 starting tritonserver")
+    repository = build_repository(exported, out / "repository")
+    log_path = out / "tritonserver.log"
+    settings = ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=log_path)
+    with TritonServer(repository, settings) as server, Client(server.grpc_address) as client:
+        client.wait_until_ready(60)
+        print(f"4/4 inspecting {len(dataset.test)} new images over {client.transport}")
+        evaluation = evaluate(client, dataset, out, overlays=True)
+    _write_contact_sheet(evaluation, out)
+    table = f"{metrics_table(evaluation.metrics)}\n\n{_size_table(evaluation)}\n"
+    print(table)
+    atomic_write(out / "results.md", table)
+    return out / "results.md"
+
+
+def _size_table(evaluation: Evaluation) -> str:
+    """Found and missed by kind and size of the defect, which the images' names tell."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for image in evaluation.images:
+        _, kind, name = image.name.split("/")
+        label = f"{kind} {int(name.split('px')[0])} px" if image.is_defective else "good"
+        found[label].append(image.is_right)
+    rows = [f"| {label} | {sum(right)} of {len(right)} |" for label, right in found.items()]
+    return "\n".join(["| test images | judged rightly |", "| --- | --- |", *rows])
+
+
+def _write_contact_sheet(evaluation: Evaluation, out: Path) -> None:
+    """Pictures side by side: good parts first, then the defects, the largest last."""
+    pictures = sorted((out / "overlays").glob("*.jpg"))
+    chosen = pictures[:: max(1, len(pictures) // _SHEET_ROWS)][:_SHEET_ROWS]
+    halves = [Image.fromarray(read_image(path)) for path in chosen]
+    sheet = np.vstack([np.asarray(half.resize((1000, 357))) for half in halves])
+    write_jpeg(out / "contact_sheet.jpg", sheet)

@@ -1,0 +1,1 @@
+"""From a product bundle to one fused ONNX file with its manifest."""

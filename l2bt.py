@@ -1,0 +1,242 @@
+"""The front door: the names that a program imports, and the command `l2bt`.
+
+Example:
+    >>> from l2bt import Detector
+    >>> with Detector("exported/macaroni1") as detector:
+    ...     print(detector.inspect("part.jpg").verdict)
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+    from runtime.detector import Detector, EngineDetector
+    from runtime.errors import (
+        BadImageError,
+        DatasetError,
+        DeadlineExceededError,
+        InputError,
+        L2BTError,
+        MissingExtraError,
+        ModelError,
+        OptionError,
+        ServerError,
+        ServerUnavailableError,
+        TrainingError,
+        UnknownProductError,
+    )
+    from runtime.inspection import Inspection, Region
+    from train.reference import ReferenceDetector
+
+# Imported when they are first used: a line PC has no torch, and the command's help no patience.
+_PUBLIC = {
+    "Client": "runtime.client",
+    "Detector": "runtime.detector",
+    "Inspection": "runtime.inspection",
+    "Region": "runtime.inspection",
+    "ReferenceDetector": "train.reference",
+    "BadImageError": "runtime.errors",
+    "DatasetError": "runtime.errors",
+    "DeadlineExceededError": "runtime.errors",
+    "InputError": "runtime.errors",
+    "L2BTError": "runtime.errors",
+    "MissingExtraError": "runtime.errors",
+    "ModelError": "runtime.errors",
+    "OptionError": "runtime.errors",
+    "ServerError": "runtime.errors",
+    "ServerUnavailableError": "runtime.errors",
+    "TrainingError": "runtime.errors",
+    "UnknownProductError": "runtime.errors",
+}
+
+__all__ = [
+    "BadImageError",
+    "Client",
+    "DatasetError",
+    "DeadlineExceededError",
+    "Detector",
+    "InputError",
+    "Inspection",
+    "L2BTError",
+    "MissingExtraError",
+    "ModelError",
+    "OptionError",
+    "ReferenceDetector",
+    "Region",
+    "ServerError",
+    "ServerUnavailableError",
+    "TrainingError",
+    "UnknownProductError",
+    "main",
+    "open_inspector",
+    "open_model",
+]
+
+# Each command is written in the room that it belongs to, and only that room is imported.
+_COMMANDS = {
+    "train": ("train.command:train", "Learn a product from good images."),
+    "export": ("export.command:export", "Export a product as one fused ONNX file."),
+    "repository": ("triton_repo.command:repository", "Fill a Triton model repository."),
+    "serve": ("triton_repo.command:serve", "Run the Triton server."),
+    "inspect": ("l2bt:inspect", "Inspect images; one JSON line and one picture each."),
+    "evaluate": ("benchmarks.command:evaluate", "Measure a model on a labelled test set."),
+    "demo": ("benchmarks.command:demo", "From drawn good images to verdicts, all in one."),
+    "synthesize": ("train.command:synthesize", "Draw a data set with defects of known size."),
+    "import-checkpoints": (
+        "train.command:import_checkpoints",
+        "Make a product of the paper's authors' checkpoints.",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'l2bt' has no attribute {name!r}")
+
+
+def open_model(
+    model: str | Path, *, device: str = "cpu", precision: str | None = None
+) -> "EngineDetector":
+    """Open whatever `--model` names: an exported model, or a product bundle.
+
+    Args:
+        model: Folder that `l2bt export` or `l2bt train` left.
+        device: "cpu"; for a bundle also "cuda".
+        precision: f32 (default) or bf16 for an exported model; fp32 (default), bf16 or fp16 for a
+            bundle.
+
+    Raises:
+        ModelError: The folder is neither.
+        OptionError: Device or precision cannot be had.
+    """
+    from runtime.errors import ModelError
+    from runtime.exported_model import MANIFEST_NAME
+
+    folder = Path(model)
+    if (folder / MANIFEST_NAME).is_file():
+        from runtime.detector import Detector
+
+        return Detector(folder, device=device, precision=precision or "f32")
+    if (folder / "students.safetensors").is_file():
+        from train.reference import ReferenceDetector
+
+        return ReferenceDetector(folder, device=device, precision=precision or "fp32")
+    raise ModelError(
+        f"{folder} is neither an exported model (l2bt export) nor a product bundle (l2bt train)"
+    )
+
+
+def open_inspector(
+    *,
+    model: Path | None = None,
+    server: str | None = None,
+    transport: str = "auto",
+    precision: str | None = None,
+) -> "EngineDetector | Client":
+    """Open a model in process, or a connection to a server.
+
+    Args:
+        model: An exported model or a product bundle. Excludes `server`.
+        server: host:port of a server's gRPC interface. Excludes `model`.
+        transport: How images reach the server.
+        precision: Of the model in process.
+
+    Raises:
+        OptionError: Neither or both are given, or an option does not belong to the one given.
+    """
+    from runtime.errors import OptionError
+
+    if (model is None) == (server is None):
+        raise OptionError("give one of --model and --server, not both and not neither")
+    if model is not None:
+        if transport != "auto":
+            raise OptionError("--transport belongs to --server, and --model was given")
+        return open_model(model, precision=precision)
+    if precision is not None:
+        raise OptionError("--precision belongs to --model; a server's is chosen by l2bt repository")
+    from runtime.client import Client
+
+    assert server is not None
+    return Client(server, transport=transport)
+
+
+def inspect(
+    *paths: Path,
+    model: Path | None = None,
+    server: str | None = None,
+    product: str | None = None,
+    transport: str = "auto",
+    precision: str | None = None,
+    pictures: Path | None = Path("inspected"),
+    show: bool = False,
+) -> None:
+    """Inspect images and folders of images: one JSON line and one picture each.
+
+    Args:
+        paths: Images, or folders of images.
+        model: An exported model, or a product bundle to run in PyTorch. Excludes --server.
+        server: host:port of a server's gRPC interface. Excludes --model.
+        product: Name of the product, where the server holds several.
+        transport: To the server: auto, shared-memory or grpc.
+        precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        pictures: Folder for the pictures.
+        show: Show each picture in a window too; needs a display.
+    """
+    from runtime.errors import OptionError
+    from runtime.images import read_image
+    from runtime.inspect_files import find_images, inspect_files
+    from runtime.window import check_display, show_picture
+
+    if not paths:
+        raise OptionError("name at least one image or folder")
+    if show:
+        check_display()
+    files = find_images(paths)
+    failures = 0
+    with open_inspector(
+        model=model, server=server, transport=transport, precision=precision
+    ) as inspector:
+        for result in inspect_files(inspector, files, product=product, pictures=pictures):
+            print(result.to_json(), flush=True)
+            failures += result.error is not None
+            if show and result.picture is not None:
+                show_picture(read_image(result.picture), title=result.path.name)
+    if failures:
+        sys.exit(f"l2bt: {failures} of {len(files)} images could not be inspected")
+
+
+def main() -> NoReturn:
+    """The command `l2bt`: exit status 1 and one sentence for an error of ours."""
+    from cyclopts import App, Parameter
+
+    from runtime.errors import L2BTError
+
+    app = App(
+        name="l2bt",
+        help="L2BT Edge: find tiny defects in high-resolution images.",
+        version=_version,
+        default_parameter=Parameter(negative=()),
+    )
+    for name, (target, summary) in _COMMANDS.items():
+        app.command(target, name=name, help=summary)
+    try:
+        app()
+    except L2BTError as error:
+        sys.exit(f"l2bt: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("l2bt-edge")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""Inspecting by a Triton server: the same call and the same answer as the detector in process."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import (
+    BadImageError,
+    DeadlineExceededError,
+    InputError,
+    L2BTError,
+    OptionError,
+    ServerError,
+    ServerUnavailableError,
+    UnknownProductError,
+)
+from runtime.extras import require
+from runtime.images import ImageArray, ImageLike, check_image, encoded_size
+from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.server_interface import (
+    ANOMALY_MAP,
+    DETAILS,
+    ENCODED,
+    ENSEMBLE,
+    IMAGE,
+    PRODUCT,
+    REGION_COLUMNS,
+    REGIONS,
+    SCORE,
+    WANT_MAP,
+)
+from runtime.shared_memory import SharedBuffer
+
+TRANSPORTS = ("auto", "shared-memory", "grpc")
+_COUNTS = REGION_COLUMNS[:-1]
+
+
+class Client:
+    """A connection to a server that `l2bt serve` or NVIDIA's container runs; a context manager.
+
+    Safe from several threads; with shared memory, their calls run one after the other, so a client
+    a thread is faster.
+
+    Example:
+        >>> with Client("127.0.0.1:8001") as client:
+        ...     client.wait_until_ready(60)
+        ...     print(client.inspect("part.jpg").verdict)
+
+    Args:
+        address: host:port of the server's gRPC interface.
+        transport: "shared-memory" needs the server on this machine; "grpc" works everywhere;
+            "auto" takes shared memory where the server can open it. `Client.transport` and each
+            inspection say which it is.
+        timeout_s: Deadline of each call in seconds.
+
+    Raises:
+        OptionError: The transport is unknown.
+        MissingExtraError: tritonclient is not installed.
+    """
+
+    def __init__(self, address: str, *, transport: str = "auto", timeout_s: float = 60.0) -> None:
+        if transport not in TRANSPORTS:
+            raise OptionError(f"transport {transport!r}; expected one of {', '.join(TRANSPORTS)}")
+        if not timeout_s > 0:
+            raise OptionError(f"timeout_s is {timeout_s}; expected a positive number of seconds")
+        self._grpc: Any = require("tritonclient.grpc", extra="client")
+        self._failure: Any = require("tritonclient.utils", extra="client").InferenceServerException
+        self.address = address
+        self._wished_transport = transport
+        self._transport: str | None = None
+        self._timeout_s = timeout_s
+        self._client: Any = self._grpc.InferenceServerClient(address)
+        self._lock = threading.Lock()
+        self._pixels_in = SharedBuffer(self._client, timeout_s=timeout_s)
+        self._map_out = SharedBuffer(self._client, timeout_s=timeout_s)
+
+    @property
+    def transport(self) -> str:
+        """Either "shared-memory" or "grpc"; found out by asking the server.
+
+        Raises:
+            ServerError: The server cannot be asked.
+            OptionError: Shared memory was wished for and cannot be had.
+        """
+        if self._transport is None:
+            self._transport = self._choose_transport()
+        return self._transport
+
+    def is_ready(self) -> bool:
+        """Whether the server answers and has its models loaded."""
+        try:
+            return bool(
+                self._client.is_server_ready(client_timeout=self._timeout_s)
+                and self._client.is_model_ready(ENSEMBLE, client_timeout=self._timeout_s)
+            )
+        except self._failure:
+            return False
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Wait for a server that is starting.
+
+        Raises:
+            ServerUnavailableError: It is not ready after `timeout_s` seconds.
+        """
+        end = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if time.monotonic() > end:
+                raise ServerUnavailableError(
+                    f"the server at {self.address} is not ready after {timeout_s:g} s; is it "
+                    "started (l2bt serve), and is the address right?"
+                )
+            time.sleep(0.1)
+
+    def inspect(
+        self, image: ImageLike, *, product: str | None = None, want_map: bool = True
+    ) -> Inspection:
+        """Inspect one image on the server.
+
+        Arrays travel as pixels, by shared memory where it is used. Files and bytes travel as they
+        are, and the server decodes them.
+
+        Args:
+            image: A file's path, encoded bytes, or an (H, W, 3) uint8 RGB array.
+            product: Name of the product; may be left out where the server holds one.
+            want_map: Whether the answer carries the full-resolution anomaly map.
+
+        Raises:
+            BadImageError: The image cannot be used.
+            UnknownProductError: The server does not know `product`.
+            ServerUnavailableError: No server answers, or it is starting or went away.
+            DeadlineExceededError: The answer did not come in time.
+            ServerError: The server failed.
+        """
+        if self._client is None:
+            raise L2BTError("this client is closed; open a new one")
+        start = perf_counter()
+        name, content, (height, width) = _prepare(image)
+        transport = self.transport
+        with self._lock:
+            try:
+                result, anomaly_map = self._infer(
+                    content, (height, width), product, want_map, transport
+                )
+            except self._failure as error:
+                raise self._translate(error, name) from error
+        total_ms = 1e3 * (perf_counter() - start)
+        return _to_inspection(result, anomaly_map, transport, total_ms)
+
+    def close(self) -> None:
+        """Give shared memory back and close the connection; may be called twice."""
+        if self._client is not None:
+            self._pixels_in.close()
+            self._map_out.close()
+            self._client.close()
+            self._client = None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _infer(
+        self,
+        content: bytes | ImageArray,
+        size: tuple[int, int],
+        product: str | None,
+        want_map: bool,
+        transport: str,
+    ) -> tuple[Any, AnomalyMap | None]:
+        shared = transport == "shared-memory"
+        outputs = [self._grpc.InferRequestedOutput(name) for name in (SCORE, REGIONS, DETAILS)]
+        if want_map:
+            map_output = self._grpc.InferRequestedOutput(ANOMALY_MAP)
+            if shared:
+                self._map_out.reserve(size[0] * size[1] * 4)
+                map_output.set_shared_memory(self._map_out.name, self._map_out.size)
+            outputs.append(map_output)
+        parameters = {WANT_MAP: want_map, **({PRODUCT: product} if product else {})}
+        result = self._client.infer(
+            ENSEMBLE,
+            [self._input(content, shared)],
+            outputs=outputs,
+            parameters=parameters,
+            client_timeout=self._timeout_s,
+        )
+        if not want_map:
+            return result, None
+        return result, self._map_out.read(size) if shared else result.as_numpy(ANOMALY_MAP)
+
+    def _input(self, content: bytes | ImageArray, shared: bool) -> Any:
+        if isinstance(content, bytes):
+            # A file is a tenth of its pixels: shared memory would save nothing.
+            encoded = self._grpc.InferInput(ENCODED, [1], "BYTES")
+            encoded.set_data_from_numpy(np.array([content], dtype=object))
+            return encoded
+        pixels = self._grpc.InferInput(IMAGE, list(content.shape), "UINT8")
+        if shared:
+            self._pixels_in.reserve(content.nbytes)
+            self._pixels_in.write(content)
+            pixels.set_shared_memory(self._pixels_in.name, content.nbytes)
+        else:
+            pixels.set_data_from_numpy(content)
+        return pixels
+
+    def _choose_transport(self) -> str:
+        if self._wished_transport == "grpc":
+            return "grpc"
+        memory_error = require("tritonclient.utils.shared_memory", extra="client")
+        try:
+            self._pixels_in.reserve(1)
+        except (self._failure, memory_error.SharedMemoryException) as error:
+            if isinstance(error, self._failure) and "UNAVAILABLE" in str(error.status()):
+                raise self._translate(error, "image") from error
+            if self._wished_transport == "shared-memory":
+                raise OptionError(
+                    f"the server at {self.address} cannot open this machine's shared memory "
+                    f"({error}); use transport='grpc', or run the server on this machine "
+                    "(containers: --ipc=host)"
+                ) from error
+            return "grpc"
+        return "shared-memory"
+
+    def _translate(self, error: Any, name: str) -> L2BTError:
+        """The server's status as one of our exceptions."""
+        status = str(error.status())
+        message = str(error.message()).removeprefix(f"in ensemble '{ENSEMBLE}', ").strip()
+        if "INVALID_ARGUMENT" in status:
+            return _input_error(message, name)
+        if "DEADLINE_EXCEEDED" in status:
+            return DeadlineExceededError(
+                f"no answer from {self.address} within {self._timeout_s:g} s"
+            )
+        if "UNAVAILABLE" in status or "NOT_FOUND" in status:
+            return ServerUnavailableError(
+                f"the server at {self.address} cannot take the request: {message}"
+            )
+        return ServerError(f"the server at {self.address} failed: {message} ({status})")
+
+
+def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]]:
+    """The image's name for errors, what is sent, and its height and width in px."""
+    if isinstance(image, (str, Path)):
+        try:
+            data = Path(image).read_bytes()
+        except OSError as error:
+            raise BadImageError(f"{image} cannot be read: {error.strerror or error}") from error
+        return str(image), data, encoded_size(data, name=str(image))
+    if isinstance(image, bytes):
+        return "image", image, encoded_size(image)
+    pixels = check_image(image)
+    return "image", pixels, (pixels.shape[0], pixels.shape[1])
+
+
+def _input_error(message: str, name: str) -> InputError:
+    if message.startswith("unknown product"):
+        return UnknownProductError(message)
+    # The server does not know the file's name.
+    return BadImageError(message if name == "image" else f"{name}: {message}")
+
+
+def _to_inspection(
+    result: Any, anomaly_map: AnomalyMap | None, transport: str, total_ms: float
+) -> Inspection:
+    details = json.loads(result.as_numpy(DETAILS)[0])
+    stage_ms = dict(details["stage_ms"])
+    stage_ms["transport"] = total_ms - sum(stage_ms.values())
+    stage_ms["total"] = total_ms
+    regions = tuple(
+        Region(
+            **{name: int(value) for name, value in zip(_COUNTS, row[:-1], strict=True)},
+            peak=float(row[-1]),
+        )
+        for row in result.as_numpy(REGIONS)
+    )
+    return Inspection(
+        product=details["product"],
+        score=float(result.as_numpy(SCORE)[0]),
+        threshold=details["threshold"],
+        pixel_threshold=details["pixel_threshold"],
+        regions=regions,
+        anomaly_map=anomaly_map,
+        engine=details["engine"],
+        transport=transport,
+        stage_ms=stage_ms,
+    )

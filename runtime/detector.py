@@ -1,0 +1,176 @@
+"""Inspecting in process: image in, `Inspection` out."""
+
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.engine import Engine
+from runtime.errors import L2BTError, ModelError, OptionError, UnknownProductError
+from runtime.exported_model import ExportedModel
+from runtime.images import ImageLike, load_image
+from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.openvino_engine import OpenVINOEngine
+from runtime.product import ProductCard
+from runtime.scoring import find_regions, image_score
+
+Self = TypeVar("Self", bound="EngineDetector")
+
+
+class EngineDetector:
+    """The way from an image to its inspection, over any engine; a context manager.
+
+    Args:
+        engine: What runs the network; closed with the detector.
+        card: The product that images are held against.
+    """
+
+    def __init__(self, engine: Engine, card: ProductCard) -> None:
+        self.card = card
+        self._engine: Engine | None = engine
+
+    @property
+    def engine_description(self) -> str:
+        """Library, device and precision."""
+        return self._open_engine().description
+
+    def inspect(
+        self, image: ImageLike, *, product: str | None = None, want_map: bool = True
+    ) -> Inspection:
+        """Inspect one image.
+
+        Args:
+            image: A file's path, encoded bytes, or an (H, W, 3) uint8 RGB array.
+            product: Name of the product; may be left out, since this model holds one.
+            want_map: Whether the answer carries the full-resolution anomaly map.
+
+        Raises:
+            BadImageError: The image cannot be used.
+            UnknownProductError: The model does not know `product`.
+        """
+        engine = self._open_engine()
+        check_product(product, known=self.card.product)
+        start = perf_counter()
+        pixels = load_image(image)
+        decoded = perf_counter()
+        height, width = pixels.shape[:2]
+        geometry = self.card.geometry.for_image(height, width)
+        tiles = geometry.cut(pixels)
+        cut = perf_counter()
+        patch_maps = engine.infer(tiles)
+        inferred = perf_counter()
+        anomaly_map, score, regions = judge(patch_maps, height, width, self.card)
+        judged = perf_counter()
+        stages = {
+            "decode": decoded - start,
+            "preprocess": cut - decoded,
+            "network": inferred - cut,
+            "postprocess": judged - inferred,
+            "total": judged - start,
+        }
+        return Inspection(
+            product=self.card.product,
+            score=score,
+            threshold=self.card.threshold.image_score,
+            pixel_threshold=self.card.threshold.pixel_value,
+            regions=regions,
+            anomaly_map=anomaly_map if want_map else None,
+            engine=engine.description,
+            transport="in-process",
+            stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
+        )
+
+    def close(self) -> None:
+        """Release the engine; may be called twice."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise L2BTError("this detector is closed; open a new one")
+        return self._engine
+
+
+class Detector(EngineDetector):
+    """An exported model, run in process without torch.
+
+    Example:
+        >>> with Detector("exported/macaroni1") as detector:
+        ...     inspection = detector.inspect("part.jpg")
+        ...     print(inspection.verdict, inspection.score)
+
+    Args:
+        model: Folder that `l2bt export` left.
+        device: "cpu" (OpenVINO). "gpu" is refused until a TensorRT engine can be loaded in process.
+        precision: "f32" or "bf16".
+        threads: CPU threads; all cores by default.
+
+    Raises:
+        ModelError: The folder is no whole exported model.
+        OptionError: The device or the precision cannot be had.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str = "cpu",
+        precision: str = "f32",
+        threads: int | None = None,
+    ) -> None:
+        if device != "cpu":
+            raise OptionError(
+                f"device {device!r}: in process there is only 'cpu'; on a GPU serve the model with "
+                "NVIDIA's Triton container (l2bt serve --device gpu)"
+            )
+        exported = ExportedModel.open(Path(model))
+        engine = OpenVINOEngine(exported.onnx_path, precision=precision, threads=threads)
+        super().__init__(engine, exported.product)
+
+
+def judge(
+    patch_maps: npt.NDArray[np.float32], height: int, width: int, card: ProductCard
+) -> tuple[AnomalyMap, float, tuple[Region, ...]]:
+    """From the network's patch maps to the map, the score and the regions of one image.
+
+    Args:
+        patch_maps: (N, S/patch, S/patch) float32, the image's tiles in order.
+        height: The original image's height in px.
+        width: Its width in px.
+        card: The product's card.
+
+    Raises:
+        ModelError: The maps hold NaN or infinity: the network or its precision is broken.
+    """
+    if not np.isfinite(patch_maps).all():
+        raise ModelError(
+            "the network gave NaN or infinity for this image; run it at a higher precision"
+        )
+    anomaly_map = card.geometry.for_image(height, width).stitch(patch_maps)
+    regions = find_regions(anomaly_map, card.threshold.pixel_value)
+    return anomaly_map, image_score(anomaly_map), regions
+
+
+def check_product(product: str | None, *, known: str) -> None:
+    """Refuse a product that the model does not hold.
+
+    Raises:
+        UnknownProductError: `product` is given and differs from the known one.
+    """
+    if product and product != known:
+        raise UnknownProductError(f"unknown product {product!r}; this model knows: {known}")

@@ -1,0 +1,108 @@
+"""The exported model: a folder with the fused ONNX, its manifest and the product's card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.atomic_write import sha256_of_file
+from runtime.errors import ModelError
+from runtime.json_files import read_json, write_json
+from runtime.product import CARD_NAME, ProductCard, TeacherCard
+
+SCHEMA = "l2bt.export/1"
+ONNX_NAME = "model.onnx"
+MANIFEST_NAME = "manifest.json"
+
+# (N, S, S, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this order, so
+# no CPU has to transpose an image; inside the graph the transposition melts into the first layer.
+INPUT_NAME = "tiles"
+# (N, S/patch, S/patch) float32, the product of the two directions' distances.
+OUTPUT_NAME = "patch_map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What the ONNX file beside it is.
+
+    Attributes:
+        schema: Version of this file's layout.
+        onnx_sha256: SHA-256 of `model.onnx`.
+        precision: Arithmetic in the graph: "fp32".
+        opset: ONNX operator set.
+        image_size: Side S of the tiles in px.
+        grid_side: Side of the patch map in patches.
+        teacher: The frozen network inside.
+        products: SHA-256 of the students' weights by product.
+    """
+
+    schema: str = SCHEMA
+    onnx_sha256: str
+    precision: str
+    opset: int
+    image_size: int
+    grid_side: int
+    teacher: TeacherCard
+    products: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel:
+    """A checked exported model on disk.
+
+    Attributes:
+        folder: Where it stands.
+        manifest: What the ONNX file is.
+        product: The card of its product.
+    """
+
+    folder: Path
+    manifest: Manifest
+    product: ProductCard
+
+    @property
+    def onnx_path(self) -> Path:
+        """The fused network."""
+        return self.folder / ONNX_NAME
+
+    def write_cards(self) -> None:
+        """Write the manifest and the product's card beside the ONNX file."""
+        write_json(self.folder / MANIFEST_NAME, self.manifest)
+        self.product.write(self.folder / CARD_NAME)
+
+    @classmethod
+    def open(cls, folder: Path) -> "ExportedModel":
+        """Read the manifest and the card, and check that all parts belong together.
+
+        Raises:
+            ModelError: A file is missing, was changed, or does not belong to the others.
+        """
+        manifest = read_json(folder / MANIFEST_NAME, Manifest)
+        product = ProductCard.read(folder / CARD_NAME)
+        onnx_path = folder / ONNX_NAME
+        if not onnx_path.is_file():
+            raise ModelError(f"{onnx_path} is missing; export the product again with l2bt export")
+        found = sha256_of_file(onnx_path)
+        if found != manifest.onnx_sha256:
+            raise ModelError(
+                f"{onnx_path} has SHA-256 {found[:12]}..., its manifest says "
+                f"{manifest.onnx_sha256[:12]}...: it was cut or swapped; export it again"
+            )
+        students = manifest.products.get(product.product)
+        if students != product.students_sha256:
+            raise ModelError(
+                f"{folder / CARD_NAME} is the card of {product.product!r} with students "
+                f"{product.students_sha256[:12]}..., but the network holds {manifest.products}; "
+                "put the card back that was exported with it"
+            )
+        if (product.geometry.image_size, product.teacher) != (
+            manifest.image_size,
+            manifest.teacher,
+        ):
+            raise ModelError(
+                f"{folder / CARD_NAME} and {MANIFEST_NAME} name different image sizes or teachers; "
+                "put the card back that was exported with it"
+            )
+        return cls(folder=folder, manifest=manifest, product=product)

@@ -1,0 +1,155 @@
+"""Images in: from a file, from encoded bytes or from an array, always to (H, W, 3) uint8 RGB.
+
+Training, the in-process detector and the server all decode here, so that a pixel has the same
+value everywhere. Pillow decodes because it refuses a file that ends too early, where OpenCV fills
+the rest with grey. Orientation tags are ignored: the pixels are taken as stored, like the masks'.
+"""
+
+import io
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from runtime.errors import BadImageError
+
+ImageArray: TypeAlias = npt.NDArray[np.uint8]
+ImageLike: TypeAlias = "str | Path | bytes | ImageArray"
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MAX_SIDE_PX = 16_384  # the padded square of the paper's geometry stays under 0.8 GB
+
+# One grey value a pixel says the same as three equal channels, so nothing is lost or guessed.
+_EIGHT_BIT_MODES = {"RGB", "L", "1", "P"}
+
+
+def load_image(image: ImageLike, *, name: str | None = None) -> ImageArray:
+    """Bring any kind of image to (H, W, 3) uint8 RGB.
+
+    Args:
+        image: A file's path, the bytes of an encoded file, or an (H, W, 3) uint8 RGB array.
+        name: What to call the image in errors; by default its path, or "image".
+
+    Raises:
+        BadImageError: The image cannot be used; the message says why and what would be right.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
+    if isinstance(image, bytes):
+        return decode_image(image, name=name or "image")
+    return check_image(image, name=name or "image")
+
+
+def read_image(path: Path) -> ImageArray:
+    """Read an image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        BadImageError: The file cannot be read or decoded.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadImageError(f"{path} cannot be read: {error.strerror or error}") from error
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: bytes, *, name: str = "image") -> ImageArray:
+    """Decode the bytes of a JPEG, PNG, BMP, TIFF or WebP file to (H, W, 3) uint8 RGB.
+
+    8-bit grey files become three equal channels.
+
+    Raises:
+        BadImageError: The bytes are no such file, are cut, or hold 16-bit or 4-channel pixels.
+    """
+    with _open(data, name) as picture:
+        _check_mode(picture, name)
+        check_size(picture.height, picture.width, name=name)
+        try:
+            return np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise BadImageError(
+                f"{name} is damaged or cut ({error}); send the whole {picture.format} file"
+            ) from error
+
+
+def encoded_size(data: bytes, *, name: str = "image") -> tuple[int, int]:
+    """Height and width in px of an encoded image, from its header alone.
+
+    Raises:
+        BadImageError: The bytes do not begin like an image file.
+    """
+    with _open(data, name) as picture:
+        return picture.height, picture.width
+
+
+def check_image(image: object, *, name: str = "image") -> ImageArray:
+    """Return the array if it is (H, W, 3) uint8 and not empty.
+
+    Raises:
+        BadImageError: Anything else.
+    """
+    if not isinstance(image, np.ndarray):
+        raise BadImageError(
+            f"{name} is a {type(image).__name__}; expected a path, encoded bytes, "
+            "or an (H, W, 3) uint8 RGB array"
+        )
+    if image.ndim == 2:
+        raise BadImageError(
+            f"{name} is a grey array of shape {image.shape}; expected (H, W, 3): repeat the "
+            "channel, e.g. numpy.repeat(image[..., None], 3, axis=2)"
+        )
+    if image.ndim != 3 or image.shape[2] != 3:
+        cure = ": drop the fourth channel" if image.ndim == 3 and image.shape[2] == 4 else ""
+        raise BadImageError(f"{name} has shape {image.shape}; expected (H, W, 3) RGB{cure}")
+    if image.dtype != np.uint8:
+        raise BadImageError(
+            f"{name} has dtype {image.dtype}; expected uint8: scale it to 0..255 in the same way "
+            "as the training images"
+        )
+    check_size(image.shape[0], image.shape[1], name=name)
+    return np.ascontiguousarray(image)
+
+
+def check_size(height: int, width: int, *, name: str = "image") -> None:
+    """Refuse an image without pixels, or one beyond the size that memory is planned for.
+
+    Raises:
+        BadImageError: The height or width in px is under 1 or over `MAX_SIDE_PX`.
+    """
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE_PX:
+        raise BadImageError(
+            f"{name} is {width} x {height} px; each side must be 1 to {MAX_SIDE_PX} px"
+        )
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise BadImageError(
+            f"{name} ({len(data)} bytes) is not a readable image ({_short(error)}); "
+            "expected a JPEG, PNG, BMP, TIFF or WebP file"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    # Pillow's own text names a BytesIO object, which says nothing to a user.
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def _check_mode(picture: Image.Image, name: str) -> None:
+    # Pillow opens 16-bit RGB files as "RGB" and drops the low bytes without a word.
+    sixteen_bit = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
+    if sixteen_bit or picture.mode.startswith(("I", "F")):
+        raise BadImageError(
+            f"{name} has more than 8 bits a channel; expected 8: scale it to 0..255 in the same "
+            "way as the training images"
+        )
+    if picture.mode not in _EIGHT_BIT_MODES or "transparency" in picture.info:
+        raise BadImageError(
+            f"{name} has {picture.mode} pixels; expected RGB or grey without transparency: "
+            "convert it and drop any alpha channel"
+        )

@@ -1,0 +1,92 @@
+"""What an inspection finds: the same type from the detector in process and from the client."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.images import ImageLike
+
+AnomalyMap = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A connected area of the anomaly map above the product's pixel threshold.
+
+    Attributes:
+        x_px: Left column of its bounding box in the original image.
+        y_px: Top row of its bounding box.
+        width_px: Width of its bounding box.
+        height_px: Height of its bounding box.
+        area_px: Its pixels.
+        peak: The anomaly map's highest value in it.
+    """
+
+    x_px: int
+    y_px: int
+    width_px: int
+    height_px: int
+    area_px: int
+    peak: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """The answer for one image.
+
+    Attributes:
+        product: Name of the product that the image was held against.
+        score: Image-level anomaly score: mean of the map's highest 0.1 % pixels.
+        threshold: The product's threshold; a higher score is a defect.
+        pixel_threshold: The product's threshold for the map's pixels.
+        regions: Where the map exceeds the product's pixel threshold, highest peak first.
+        anomaly_map: (H, W) float32 at the image's own resolution, or None if it was not asked for.
+        engine: What ran the network: library, device and precision.
+        transport: How the image came to it: "in-process", "grpc" or "shared-memory".
+        stage_ms: Milliseconds by stage.
+    """
+
+    product: str
+    score: float
+    threshold: float
+    pixel_threshold: float
+    regions: tuple[Region, ...]
+    anomaly_map: AnomalyMap | None = field(repr=False)
+    engine: str
+    transport: str
+    stage_ms: dict[str, float]
+
+    @property
+    def is_defective(self) -> bool:
+        """Whether the score is above the threshold."""
+        return self.score > self.threshold
+
+    @property
+    def verdict(self) -> str:
+        """Either "defective" or "good"."""
+        return "defective" if self.is_defective else "good"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the map, in types that JSON knows."""
+        return {
+            "product": self.product,
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "pixel_threshold": self.pixel_threshold,
+            "regions": [vars(region) for region in self.regions],
+            "engine": self.engine,
+            "transport": self.transport,
+            "stage_ms": {stage: round(ms, 3) for stage, ms in self.stage_ms.items()},
+        }
+
+
+class Inspector(Protocol):
+    """Whatever inspects images: a detector in process, the reference, or the client of a server."""
+
+    def inspect(
+        self, image: ImageLike, *, product: str | None = None, want_map: bool = True
+    ) -> Inspection:
+        """Inspect one image; `EngineDetector.inspect` says more."""

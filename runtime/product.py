@@ -1,0 +1,113 @@
+"""The product card: what is known about one product, as `product.json` in its bundle.
+
+Training writes it; the exported model and the model repository carry a copy. Thresholds live here
+and not in the network's graph, so that a plant can change them without a new export.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.geometry import GeometrySettings
+from runtime.json_files import read_json, write_json
+
+SCHEMA = "l2bt.product/1"
+CARD_NAME = "product.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherCard:
+    """Which frozen network gave the features.
+
+    Attributes:
+        name: As given to `--teacher`: a timm model, or "dinov2-small-demo".
+        weights_source: Where the weights came from, in words.
+        weights_sha256: Digest of the weights themselves, whatever file held them.
+        layers: The 1-based blocks whose outputs the students learn to map to each other.
+        dimension: Width D of a patch token.
+    """
+
+    name: str
+    weights_source: str
+    weights_sha256: str
+    layers: tuple[int, int]
+    dimension: int
+
+    def __post_init__(self) -> None:
+        first, second = self.layers
+        if not 1 <= first < second:
+            raise ValueError(f"layers are {self.layers}; expected two blocks, the lower one first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """From which score an image is defective, and how that was found.
+
+    Attributes:
+        image_score: An image that scores higher is defective.
+        pixel_value: Map values above it form the regions.
+        method: How the two were found, in words.
+        good_images: Number of good images that they rest on.
+    """
+
+    image_score: float
+    pixel_value: float
+    method: str
+    good_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductCard:
+    """Everything about one product but the students' weights.
+
+    Attributes:
+        schema: Version of this file's layout.
+        product: The product's name.
+        teacher: The frozen network.
+        geometry: How images are brought to the network's size.
+        threshold: From when on an image is defective.
+        students_sha256: SHA-256 of `students.safetensors`.
+        training: Evidence: data fingerprint, seed, steps, losses, and so on.
+        versions: Versions of the libraries that trained it.
+    """
+
+    schema: str = SCHEMA
+    product: str
+    teacher: TeacherCard
+    geometry: GeometrySettings
+    threshold: Threshold
+    students_sha256: str
+    training: dict[str, str | int | float | None] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        check_product_name(self.product)
+
+    def write(self, path: Path) -> None:
+        """Write the card as JSON, whole or not at all."""
+        write_json(path, self)
+
+    @classmethod
+    def read(cls, path: Path) -> "ProductCard":
+        """Read a card and check every field.
+
+        Raises:
+            ModelError: The file is missing, is no JSON, or a field is missing or wrong.
+        """
+        return read_json(path, cls)
+
+
+def check_product_name(name: str) -> str:
+    """Refuse names that could not be a folder's name on every system.
+
+    Raises:
+        ValueError: The name is empty, too long, or has characters beyond letters, digits, ._-.
+    """
+    allowed = name.replace("-", "").replace("_", "").replace(".", "")
+    if not (0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum()) or name[0] == ".":
+        raise ValueError(
+            f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', "
+            "not beginning with '.'"
+        )
+    return name

@@ -1,0 +1,23 @@
+"""Names that the server's models and the client share: tensors, parameters, the ensemble."""
+
+ENSEMBLE = "l2bt"
+
+# Inputs; a request has one of the two.
+IMAGE = "image"  # (H, W, 3) uint8 RGB
+ENCODED = "encoded"  # (1,) bytes of a JPEG, PNG, BMP, TIFF or WebP file
+
+# Request parameters.
+PRODUCT = "product"  # text; may be left out where the server holds one product
+WANT_MAP = "want_map"  # bool; true if left out
+
+# Between the steps.
+IMAGE_SIZE = "image_size"  # (2,) int32: height and width in px
+STAMPS_NS = "stamps_ns"  # (3,) int64, monotonic clock: arrived, decoded, tiles cut
+
+# Outputs.
+SCORE = "score"  # (1,) float32
+VERDICT = "verdict"  # (1,) text: "good" or "defective"
+REGIONS = "regions"  # (R, 6) float64, columns as below
+REGION_COLUMNS = ("x_px", "y_px", "width_px", "height_px", "area_px", "peak")
+DETAILS = "details"  # (1,) JSON: product, threshold, pixel_threshold, engine, stage_ms
+ANOMALY_MAP = "anomaly_map"  # (H, W) float32

@@ -1,0 +1,71 @@
+"""System shared memory between the client and a server on the same machine."""
+
+import os
+import uuid
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.extras import require
+
+
+class SharedBuffer:
+    """A shared memory region that the server knows, made larger when it must be.
+
+    Args:
+        client: tritonclient's gRPC client, with which the region is registered.
+        timeout_s: Deadline of a registration, in seconds.
+    """
+
+    def __init__(self, client: Any, *, timeout_s: float) -> None:
+        self._library: Any = require("tritonclient.utils.shared_memory", extra="client")
+        self._client = client
+        self._timeout_s = timeout_s
+        self._handle: Any = None
+        self.name = f"l2bt_{os.getpid()}_{uuid.uuid4().hex}"
+        self.size = 0
+
+    def reserve(self, size: int) -> None:
+        """Have at least `size` bytes, registered with the server.
+
+        Raises:
+            InferenceServerException: The server cannot open the region.
+            SharedMemoryException: This machine cannot make it.
+        """
+        if size <= self.size:
+            return
+        self.close()
+        self._handle = self._library.create_shared_memory_region(self.name, f"/{self.name}", size)
+        try:
+            self._client.register_system_shared_memory(
+                self.name, f"/{self.name}", size, client_timeout=self._timeout_s
+            )
+        except BaseException:
+            self._destroy()
+            raise
+        self.size = size
+
+    def write(self, array: npt.NDArray[np.generic]) -> None:
+        """Copy an array to the start of the region."""
+        self._library.set_shared_memory_region(self._handle, [array])
+
+    def read(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Copy a float32 array out of the region's start."""
+        view = self._library.get_contents_as_numpy(self._handle, np.float32, list(shape))
+        return np.array(view, np.float32, copy=True)
+
+    def close(self) -> None:
+        """Give the region back; may be called twice."""
+        if self._handle is None:
+            return
+        errors = require("tritonclient.utils", extra="client")
+        # A server that has gone has forgotten the region anyway.
+        with suppress(errors.InferenceServerException):
+            self._client.unregister_system_shared_memory(self.name, client_timeout=self._timeout_s)
+        self._destroy()
+
+    def _destroy(self) -> None:
+        self._library.destroy_shared_memory_region(self._handle)
+        self._handle, self.size = None, 0

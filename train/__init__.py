@@ -1,0 +1,1 @@
+"""Learning a product from good images: data, teacher, students, and the bundle that they leave."""

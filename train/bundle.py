@@ -1,0 +1,81 @@
+"""The product bundle: what training leaves, `students.safetensors` with the card beside it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from runtime.atomic_write import atomic_folder, atomic_write, sha256_of_file
+from runtime.errors import ModelError
+from runtime.product import CARD_NAME, ProductCard
+from train.students import Students
+
+STUDENTS_NAME = "students.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductBundle:
+    """A checked bundle.
+
+    Attributes:
+        folder: Where it stands.
+        card: Its product's card.
+        students: The trained pair, on the CPU, in evaluation mode.
+    """
+
+    folder: Path
+    card: ProductCard
+    students: Students
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether the folder claims to be a product bundle."""
+    return (folder / STUDENTS_NAME).is_file()
+
+
+def write_bundle(
+    folder: Path, card: ProductCard, students: Students, *, overwrite: bool = False
+) -> ProductBundle:
+    """Write a bundle, whole or not at all; the card's students' checksum is filled in.
+
+    Raises:
+        OptionError: `folder` exists and `overwrite` is false.
+    """
+    with atomic_folder(folder, replace=overwrite) as temporary:
+        state = {key: value.contiguous() for key, value in students.state_dict().items()}
+        weights = temporary / STUDENTS_NAME
+        atomic_write(weights, save(state))
+        card = replace(card, students_sha256=sha256_of_file(weights))
+        card.write(temporary / CARD_NAME)
+    return ProductBundle(folder=folder, card=card, students=students.eval())
+
+
+def open_bundle(folder: Path) -> ProductBundle:
+    """Read a bundle and check that its parts belong together.
+
+    Raises:
+        ModelError: A file is missing, cut or swapped, or the students do not fit the card.
+    """
+    weights = folder / STUDENTS_NAME
+    card = ProductCard.read(folder / CARD_NAME)
+    if not weights.is_file():
+        raise ModelError(f"{weights} is missing; {folder} is no whole product bundle")
+    found = sha256_of_file(weights)
+    if found != card.students_sha256:
+        raise ModelError(
+            f"{weights} has SHA-256 {found[:12]}..., {CARD_NAME} says "
+            f"{card.students_sha256[:12]}...: it was cut or swapped; train the product again"
+        )
+    students = Students(card.teacher.dimension)
+    try:
+        students.load_state_dict(load(weights.read_bytes()))
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{weights} does not hold two students of width {card.teacher.dimension}: {error}"
+        ) from error
+    with torch.no_grad():
+        if not all(bool(value.isfinite().all()) for value in students.parameters()):
+            raise ModelError(f"{weights} holds NaN or infinity; train the product again")
+    return ProductBundle(folder=folder, card=card, students=students.eval())

@@ -1,0 +1,146 @@
+"""The commands of this room: train, import-checkpoints, synthesize."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from runtime.errors import OptionError
+from train.settings import FitSettings, TeacherSettings, WorkSettings
+
+
+def train(
+    *,
+    data: str,
+    product: str | None = None,
+    layout: str = "auto",
+    out: Path | None = None,
+    image_size: int = 518,
+    teacher: Annotated[TeacherSettings, Parameter(name="*")] = TeacherSettings(),
+    students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(),
+    work: Annotated[WorkSettings, Parameter(name="*")] = WorkSettings(),
+) -> None:
+    """Learn a product from good images and write its bundle.
+
+    Args:
+        data: Root folder of the data set, or "synthetic".
+        product: Class or product; needed in the layouts visa, visa-prepared and mvtec.
+        layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
+        out: Folder for the bundle; products/PRODUCT by default.
+        image_size: Side of the network's square in px; 1036 in the paper.
+        teacher: Which teacher.
+        students: How the students are trained.
+        work: Where training works.
+    """
+    from train.data.open_dataset import open_dataset
+    from train.learn import learn_product
+
+    dataset = open_dataset(data, product=product, layout=layout)
+    print(f"{dataset.product}: {len(dataset.train)} good images, layout {dataset.layout}")
+    bundle = learn_product(
+        dataset,
+        out or Path("products") / dataset.product,
+        teacher_settings=teacher,
+        fit_settings=students,
+        image_size=image_size,
+        work=work,
+    )
+    threshold = bundle.card.threshold
+    print(f"threshold {threshold.image_score:.5f}: {threshold.method}")
+    print(bundle.folder)
+
+
+def import_checkpoints(
+    checkpoint_folder: Path,
+    *,
+    product: str,
+    label: str,
+    epochs: int = 50,
+    batch_size: int = 4,
+    image_size: int = 1036,
+    data: str | None = None,
+    layout: str = "auto",
+    image_threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    teacher: Annotated[TeacherSettings, Parameter(name="*")] = TeacherSettings(),
+) -> None:
+    """Make a product bundle of checkpoints that the paper's authors publish.
+
+    Args:
+        checkpoint_folder: Holds forward_net_LABEL_CLASS_EPOCHSep_BATCHbs.pth and backward_net_...
+        product: The class in the files' names.
+        label: The label in the files' names.
+        epochs: The epochs in the files' names.
+        batch_size: The batch size in the files' names.
+        image_size: Side of the network's square in px in their training.
+        data: Data set whose good images give the thresholds.
+        layout: The data set's layout.
+        image_threshold: Image threshold, instead of a data set.
+        pixel_threshold: Pixel threshold, instead of a data set.
+        out: Folder for the bundle; products/PRODUCT by default.
+        overwrite: Replace an existing bundle.
+        teacher: The teacher that they were trained on.
+    """
+    from train.data.open_dataset import open_dataset
+    from train.import_checkpoints import CheckpointFiles
+    from train.import_checkpoints import import_checkpoints as write
+
+    if (image_threshold is None) != (pixel_threshold is None):
+        raise OptionError("--image-threshold and --pixel-threshold belong together; give both")
+    thresholds = (
+        (image_threshold, pixel_threshold)
+        if image_threshold is not None and pixel_threshold is not None
+        else None
+    )
+    bundle = write(
+        CheckpointFiles.find(
+            checkpoint_folder, label=label, product=product, epochs=epochs, batch_size=batch_size
+        ),
+        out or Path("products") / product,
+        product=product,
+        teacher_settings=teacher,
+        image_size=image_size,
+        dataset=open_dataset(data, product=product, layout=layout) if data else None,
+        thresholds=thresholds,
+        overwrite=overwrite,
+    )
+    print(bundle.folder)
+
+
+def synthesize(
+    out: Path,
+    *,
+    train_images: int = 48,
+    test_good: int = 12,
+    test_defective: int = 18,
+    height: int = 1000,
+    width: int = 1500,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Draw a data set with defects of known size and exact masks, in the layout "folder".
+
+    Args:
+        out: Folder for the data set.
+        train_images: Good images to learn from.
+        test_good: Good images to test with.
+        test_defective: Defective images to test with, one defect each.
+        height: Image height in px.
+        width: Image width in px.
+        seed: Another seed gives other images.
+        overwrite: Replace an existing folder.
+    """
+    from train.data.synthetic import SyntheticSettings, write_synthetic
+
+    settings = SyntheticSettings(
+        train_images=train_images,
+        test_good=test_good,
+        test_defective=test_defective,
+        height=height,
+        width=width,
+        seed=seed,
+    )
+    write_synthetic(settings, out, overwrite=overwrite)
+    print(out)

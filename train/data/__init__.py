@@ -1,0 +1,1 @@
+"""Data sets in their layouts on disk, behind one small interface."""

@@ -1,0 +1,131 @@
+"""What every data set offers: good samples to learn from, and labelled samples to test on."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from runtime.errors import DatasetError
+from runtime.images import IMAGE_SUFFIXES, ImageArray, load_image
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Sample(ABC):
+    """One image with its label and, if there is one, its mask.
+
+    Attributes:
+        name: Unique within the data set; for files the path below its root.
+        is_defective: The label.
+    """
+
+    name: str
+    is_defective: bool
+
+    @abstractmethod
+    def source(self) -> Path | ImageArray:
+        """The image as a detector or client takes it: a file's path, or the pixels."""
+
+    @abstractmethod
+    def mask(self, height: int, width: int) -> Mask | None:
+        """(H, W) bool, True on defects; None if a defective image came without a mask.
+
+        Raises:
+            DatasetError: The mask cannot be read, or is not as large as the image.
+        """
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """Bytes that change whenever the image does, for the data's fingerprint."""
+
+    def pixels(self) -> ImageArray:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            BadImageError: The image cannot be read.
+        """
+        return load_image(self.source(), name=self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSample(Sample):
+    """A sample whose image, and mask if it has one, are files."""
+
+    name: str
+    is_defective: bool
+    image_path: Path
+    mask_path: Path | None = None
+
+    def source(self) -> Path:
+        """The image's path."""
+        return self.image_path
+
+    def content(self) -> bytes:
+        """The file as it is."""
+        return self.image_path.read_bytes()
+
+    def mask(self, height: int, width: int) -> Mask | None:
+        """All False for a good image; otherwise the file's pixels above 0."""
+        if not self.is_defective:
+            return np.zeros((height, width), bool)
+        if self.mask_path is None:
+            return None
+        try:
+            with Image.open(self.mask_path) as picture:
+                values = np.asarray(picture)
+        except (OSError, SyntaxError, UnidentifiedImageError) as error:
+            raise DatasetError(f"mask {self.mask_path} cannot be read: {error}") from error
+        defective = values > 0
+        if defective.ndim == 3:
+            defective = defective[..., :3].any(axis=2)
+        if defective.shape != (height, width):
+            raise DatasetError(
+                f"mask {self.mask_path} is {defective.shape[1]} x {defective.shape[0]} px, its "
+                f"image {self.image_path} is {width} x {height} px; both must be the same"
+            )
+        return defective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The samples of one product.
+
+    Attributes:
+        product: The product's name.
+        layout: How it lies on disk: "visa", "visa-prepared", "mvtec", "folder" or "synthetic".
+        train: Good samples only.
+        test: Good and defective samples; may be empty in the layout "folder".
+    """
+
+    product: str
+    layout: str
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and contents of the training images."""
+        digest = hashlib.sha256()
+        for sample in self.train:
+            digest.update(sample.name.encode() + b"\0")
+            digest.update(hashlib.sha256(sample.content()).digest())
+        return digest.hexdigest()
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in a folder, sorted by name.
+
+    Raises:
+        DatasetError: The folder is missing or holds no image.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"folder {folder} is missing; expected images in it")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DatasetError(
+            f"folder {folder} holds no image; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return files

@@ -1,0 +1,58 @@
+"""One door to all layouts."""
+
+from pathlib import Path
+
+from runtime.errors import DatasetError, OptionError
+from train.data.dataset import Dataset
+from train.data.folder import open_folder
+from train.data.prepared import GOOD, open_prepared
+from train.data.synthetic import SyntheticSettings, open_synthetic
+from train.data.visa import SPLIT_FILE, open_visa
+
+SYNTHETIC = "synthetic"
+LAYOUTS = ("visa", "visa-prepared", "mvtec", "folder", SYNTHETIC)
+
+
+def open_dataset(data: str | Path, *, product: str | None = None, layout: str = "auto") -> Dataset:
+    """Open a data set.
+
+    Args:
+        data: Its root folder, or "synthetic" for images that the project draws.
+        product: Its class or product. May be left out in the layouts "folder" (the folder's name is
+            taken) and "synthetic".
+        layout: One of `LAYOUTS`, or "auto" to tell it by the folders that are there.
+
+    Raises:
+        DatasetError: No layout fits, or the data set is incomplete.
+        OptionError: The layout is unknown, or needs a product and none was named.
+    """
+    if layout not in (*LAYOUTS, "auto"):
+        raise OptionError(f"layout {layout!r}; expected auto or one of {', '.join(LAYOUTS)}")
+    if str(data) == SYNTHETIC or layout == SYNTHETIC:
+        return open_synthetic(SyntheticSettings(product=product or "plate"))
+    root = Path(data)
+    if not root.is_dir():
+        raise DatasetError(f"data set folder {root} is missing")
+    found = _detect(root, product) if layout == "auto" else layout
+    if found == "folder":
+        return open_folder(root, product or root.resolve().name)
+    if product is None:
+        raise OptionError(f"{root} has the layout {found}: name a class of it with --product")
+    if found == "visa":
+        return open_visa(root, product)
+    return open_prepared(root, product, layout=found)
+
+
+def _detect(root: Path, product: str | None) -> str:
+    if (root / SPLIT_FILE).is_file():
+        return "visa"
+    if (root / GOOD).is_dir():
+        return "folder"
+    classes = [root / product] if product else sorted(root.iterdir())
+    for folder in classes:
+        if (folder / "train" / GOOD).is_dir():
+            return "visa-prepared" if (folder / "test" / "bad").is_dir() else "mvtec"
+    raise DatasetError(
+        f"{root} has no known layout; expected {SPLIT_FILE} (VisA), <class>/train/{GOOD} "
+        f"(MVTec AD, prepared VisA), or {GOOD}/ (your own images)"
+    )

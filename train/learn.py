@@ -1,0 +1,193 @@
+"""Learning a product: from a data set to a product bundle."""
+
+import hashlib
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from runtime.errors import DatasetError, OptionError, TrainingError
+from runtime.geometry import GeometrySettings
+from runtime.inspection import AnomalyMap
+from runtime.product import ProductCard, Threshold
+from train.bundle import ProductBundle, write_bundle
+from train.calibrate import threshold_from_good_maps
+from train.data.dataset import Dataset, Sample
+from train.features import FeatureCache, cache_features
+from train.fit import FitResult, fit
+from train.loggers import open_log
+from train.settings import FitSettings, TeacherSettings, WorkSettings
+from train.students import Students
+from train.teacher import Teacher, load_teacher
+
+
+def learn_product(
+    dataset: Dataset,
+    out: Path,
+    *,
+    teacher_settings: TeacherSettings,
+    fit_settings: FitSettings,
+    image_size: int = 518,
+    work: WorkSettings | None = None,
+) -> ProductBundle:
+    """Train a product's students and write its bundle.
+
+    Args:
+        dataset: Only its good training images are used.
+        out: The bundle's folder.
+        teacher_settings: Which teacher.
+        fit_settings: How the students are trained.
+        image_size: Side S of the network's square in px.
+        work: Where to work.
+
+    Raises:
+        DatasetError: There are fewer than two good images.
+        OptionError: `out` exists, an interrupted run is in the way, or an option cannot be met.
+        TrainingError: The loss is no finite number.
+    """
+    work = work or WorkSettings()
+    folder = work.folder_for(out)
+    state_path = folder / "state.pt"
+    if out.exists() and not work.overwrite:
+        raise OptionError(f"{out} exists already; name another --out, or pass --overwrite")
+    if state_path.exists() and not work.resume:
+        raise OptionError(
+            f"an interrupted run lies in {folder}; go on with it by --resume, or delete the folder"
+        )
+    ordered, held_out = _order_held_out_last(dataset, fit_settings)
+    teacher = load_teacher(teacher_settings, image_size=image_size)
+    geometry = GeometrySettings(image_size=image_size, patch_size=teacher.patch_size)
+    data_fingerprint = dataset.fingerprint()
+    cache = cache_features(
+        teacher,
+        ordered,
+        geometry,
+        folder=folder / "features",
+        fingerprint=_fingerprint(data_fingerprint, teacher, teacher_settings, geometry, ordered),
+    )
+    first_held_out = len(ordered) - held_out
+    log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
+    try:
+        result = fit(
+            cache.tokens[:first_held_out],
+            cache.tokens[first_held_out:],
+            fit_settings,
+            state_path=state_path,
+            device=teacher_settings.device,
+            log=log,
+        )
+    except TrainingError:
+        state_path.unlink(missing_ok=True)
+        raise
+    finally:
+        if log is not None:
+            log.close()
+    threshold = _calibrate(cache, first_held_out, result.students, geometry)
+    print(
+        f"{result.steps} student updates from the cache; the teacher saw each of the "
+        f"{len(ordered)} images once ({cache.teacher_images} of them in this run)"
+    )
+    card = ProductCard(
+        product=dataset.product,
+        teacher=teacher.card,
+        geometry=geometry,
+        threshold=threshold,
+        students_sha256="",
+        training=_evidence(
+            dataset, data_fingerprint, fit_settings, teacher_settings, result, cache
+        ),
+        versions=library_versions(),
+    )
+    bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
+    state_path.unlink(missing_ok=True)
+    if not work.keep_features:
+        shutil.rmtree(folder)
+    return bundle
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides a training's numbers."""
+    names = ("l2bt-edge", "torch", "timm", "numpy", "pillow", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _order_held_out_last(dataset: Dataset, settings: FitSettings) -> tuple[list[Sample], int]:
+    """The good images with those held out at the end, so that both are slices of one cache."""
+    count = len(dataset.train)
+    if count < 2:
+        raise DatasetError(
+            f"{dataset.product} has {count} good image(s) to learn from; expected at least 2: one "
+            "to train on and one to find the threshold with"
+        )
+    held_out = min(max(1, round(settings.held_out * count)), count - 1)
+    order = np.random.default_rng(settings.seed).permutation(count)
+    return [dataset.train[number] for number in order], held_out
+
+
+def _calibrate(
+    cache: FeatureCache, first: int, students: Students, geometry: GeometrySettings
+) -> Threshold:
+    def anomaly_maps() -> Iterator[AnomalyMap]:
+        numbers = range(first, len(cache.image_sizes))
+        for number in tqdm(numbers, desc="threshold", unit="image"):
+            yield map_from_tokens(
+                cache.tokens[number], students, geometry, cache.image_sizes[number]
+            )
+
+    return threshold_from_good_maps(anomaly_maps())
+
+
+@torch.inference_mode()
+def map_from_tokens(
+    tokens: np.ndarray[Any, np.dtype[np.float16]],
+    students: Students,
+    geometry: GeometrySettings,
+    image_size: tuple[int, int],
+) -> AnomalyMap:
+    """The anomaly map of one image from its cached (T, 2, D) teacher tokens."""
+    both = torch.from_numpy(tokens.astype(np.float32))
+    patch_map = students(both[:, 0], both[:, 1]).reshape(1, geometry.grid_side, -1)
+    return geometry.for_image(*image_size).stitch(patch_map.numpy())
+
+
+def _fingerprint(
+    data: str,
+    teacher: Teacher,
+    settings: TeacherSettings,
+    geometry: GeometrySettings,
+    ordered: list[Sample],
+) -> str:
+    names = [sample.name for sample in ordered]
+    everything = [data, names, teacher.card, settings.teacher_precision, geometry]
+    return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()
+
+
+def _evidence(
+    dataset: Dataset,
+    fingerprint: str,
+    settings: FitSettings,
+    teacher_settings: TeacherSettings,
+    result: FitResult,
+    cache: FeatureCache,
+) -> dict[str, str | int | float | None]:
+    return {
+        "data_layout": dataset.layout,
+        "data_sha256": fingerprint,
+        "good_images": len(dataset.train),
+        "teacher_passes": len(cache.image_sizes),
+        "teacher_precision": teacher_settings.teacher_precision,
+        "seed": settings.seed,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "batch_patches": settings.batch_patches,
+        "lr": settings.lr,
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+    }

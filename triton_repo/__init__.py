@@ -1,0 +1,1 @@
+"""The Triton model repository: generated from an exported model, checked, and served."""

@@ -1,0 +1,238 @@
+"""The models' configurations: typed here, turned into Triton's protobuf, never edited by hand.
+
+The ensemble has three steps. `preprocess` and `postprocess` take one image a request (their maximum
+batch is 0); the engine batches, so that tiles of concurrent requests run together.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.errors import OptionError
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.extras import require
+from runtime.server_interface import (
+    ANOMALY_MAP,
+    DETAILS,
+    ENCODED,
+    ENSEMBLE,
+    IMAGE,
+    IMAGE_SIZE,
+    REGION_COLUMNS,
+    REGIONS,
+    SCORE,
+    STAMPS_NS,
+    VERDICT,
+)
+
+PREPROCESS, ENGINE, POSTPROCESS = "preprocess", "engine", "postprocess"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepositorySettings:
+    """What is chosen when a repository is generated.
+
+    Attributes:
+        max_batch_tiles: The most tiles that the engine runs at once.
+        max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
+        max_queue_requests: Requests that may wait; more are refused at once.
+        image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
+        cpu_precision: "f32" or "bf16", for the engine on a CPU.
+        cpu_threads: Threads of the engine on a CPU; 0 for all cores.
+    """
+
+    max_batch_tiles: int = 32
+    max_queue_delay_us: int = 500
+    max_queue_requests: int = 64
+    image_instances: int = 2
+    cpu_precision: str = "f32"
+    cpu_threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_tiles", "max_queue_requests", "image_instances"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("max_queue_delay_us", "cpu_threads"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.cpu_precision not in ("f32", "bf16"):
+            raise OptionError(f"cpu_precision is {self.cpu_precision!r}; expected 'f32' or 'bf16'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: The tensor's name.
+        dtype: Triton's name of its type, such as "TYPE_UINT8".
+        dims: Its shape without the batch; -1 is any size.
+        optional: Whether a request may leave it out.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpecs:
+    """All tensors that the four models exchange, for tiles of one size."""
+
+    image_size: int
+    grid_side: int
+
+    @property
+    def images(self) -> tuple[TensorSpec, ...]:
+        """What a client sends: the pixels, or an encoded file."""
+        return (
+            TensorSpec(name=IMAGE, dtype="TYPE_UINT8", dims=(-1, -1, 3), optional=True),
+            TensorSpec(name=ENCODED, dtype="TYPE_STRING", dims=(1,), optional=True),
+        )
+
+    @property
+    def tile(self) -> TensorSpec:
+        """What the engine sees."""
+        side = self.image_size
+        return TensorSpec(name=INPUT_NAME, dtype="TYPE_UINT8", dims=(side, side, 3))
+
+    @property
+    def patch_map(self) -> TensorSpec:
+        """What the engine gives."""
+        return TensorSpec(
+            name=OUTPUT_NAME, dtype="TYPE_FP32", dims=(self.grid_side, self.grid_side)
+        )
+
+    @property
+    def context(self) -> tuple[TensorSpec, ...]:
+        """What goes past the engine, from `preprocess` to `postprocess`."""
+        return (
+            TensorSpec(name=IMAGE_SIZE, dtype="TYPE_INT32", dims=(2,)),
+            TensorSpec(name=STAMPS_NS, dtype="TYPE_INT64", dims=(3,)),
+        )
+
+    @property
+    def answers(self) -> tuple[TensorSpec, ...]:
+        """What a client gets."""
+        return (
+            TensorSpec(name=SCORE, dtype="TYPE_FP32", dims=(1,)),
+            TensorSpec(name=VERDICT, dtype="TYPE_STRING", dims=(1,)),
+            TensorSpec(name=REGIONS, dtype="TYPE_FP64", dims=(-1, len(REGION_COLUMNS))),
+            TensorSpec(name=DETAILS, dtype="TYPE_STRING", dims=(1,)),
+            TensorSpec(name=ANOMALY_MAP, dtype="TYPE_FP32", dims=(-1, -1)),
+        )
+
+
+def batch_of(spec: TensorSpec) -> TensorSpec:
+    """The same tensor with an explicit first dimension, for models that do not batch themselves."""
+    return TensorSpec(name=spec.name, dtype=spec.dtype, dims=(-1, *spec.dims))
+
+
+def model_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
+    """The production configuration of each model, as `ModelConfig` protobufs by model name."""
+    pre_outputs = (batch_of(specs.tile), *specs.context)
+    post_inputs = (batch_of(specs.patch_map), *specs.context)
+    engine = _model(
+        ENGINE,
+        (specs.tile,),
+        (specs.patch_map,),
+        instances=1,
+        kind="KIND_GPU",
+        platform="tensorrt_plan",
+        default_model_filename="model.plan",
+    )
+    _batch_dynamically(engine, settings)
+    postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
+    postprocess.parameters["engine"].string_value = "tensorrt gpu"
+    return {
+        PREPROCESS: _image_model(PREPROCESS, specs.images, pre_outputs, settings),
+        ENGINE: engine,
+        POSTPROCESS: postprocess,
+        ENSEMBLE: _ensemble(specs),
+    }
+
+
+def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
+    """What differs with `--model-config-name=cpu`: the engine is a python model with OpenVINO."""
+    engine = _model(
+        ENGINE, (specs.tile,), (specs.patch_map,), backend="python", instances=1, kind="KIND_CPU"
+    )
+    _batch_dynamically(engine, settings)
+    engine.parameters["precision"].string_value = settings.cpu_precision
+    engine.parameters["threads"].string_value = str(settings.cpu_threads)
+    postprocess = model_configs(specs, settings)[POSTPROCESS]
+    postprocess.parameters["engine"].string_value = f"openvino cpu {settings.cpu_precision}"
+    return {ENGINE: engine, POSTPROCESS: postprocess}
+
+
+def to_text(config: Any) -> str:
+    """A configuration as the text of `config.pbtxt`."""
+    text_format: Any = require("google.protobuf.text_format", extra="client")
+    return str(text_format.MessageToString(config))
+
+
+def _image_model(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    settings: RepositorySettings,
+) -> Any:
+    instances = settings.image_instances
+    return _model(name, inputs, outputs, instances=instances, kind="KIND_CPU", backend="python")
+
+
+def _model(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    *,
+    instances: int,
+    kind: str,
+    **fields: str,
+) -> Any:
+    protobuf = _protobuf()
+    config = protobuf.ModelConfig(name=name, max_batch_size=0, **fields)
+    _declare(config, inputs, outputs)
+    group = protobuf.ModelInstanceGroup
+    config.instance_group.add(kind=group.Kind.Value(kind), count=instances)
+    return config
+
+
+def _declare(config: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    types = _protobuf().DataType
+    for spec in inputs:
+        config.input.add(
+            name=spec.name,
+            data_type=types.Value(spec.dtype),
+            dims=spec.dims,
+            optional=spec.optional,
+        )
+    for spec in outputs:
+        config.output.add(name=spec.name, data_type=types.Value(spec.dtype), dims=spec.dims)
+
+
+def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
+    config.max_batch_size = settings.max_batch_tiles
+    config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
+    config.dynamic_batching.default_queue_policy.max_queue_size = settings.max_queue_requests
+
+
+def _ensemble(specs: TensorSpecs) -> Any:
+    config = _protobuf().ModelConfig(name=ENSEMBLE, platform="ensemble", max_batch_size=0)
+    _declare(config, specs.images, specs.answers)
+    context = tuple(spec.name for spec in specs.context)
+    steps = (
+        (PREPROCESS, (IMAGE, ENCODED), (INPUT_NAME, *context)),
+        (ENGINE, (INPUT_NAME,), (OUTPUT_NAME,)),
+        (POSTPROCESS, (OUTPUT_NAME, *context), tuple(spec.name for spec in specs.answers)),
+    )
+    for model, inputs, outputs in steps:
+        step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        # A tensor has the same name in every model, so the maps are identities.
+        step.input_map.update({name: name for name in inputs})
+        step.output_map.update({name: name for name in outputs})
+    return config
+
+
+def _protobuf() -> Any:
+    return require("tritonclient.grpc.model_config_pb2", extra="client")

@@ -1,0 +1,52 @@
+"""The commands that run the repository in NVIDIA's Triton container."""
+
+from pathlib import Path
+from shlex import join
+
+from runtime.errors import ModelError, OptionError
+from runtime.server_interface import ENSEMBLE
+from triton_repo.build import CPU, PLAN_NAME, VERSION
+from triton_repo.configs import ENGINE
+from triton_repo.server import ServerSettings
+
+_IMAGE = "l2bt-edge-server"
+
+
+def docker_command(repository: Path, *, device: str, settings: ServerSettings) -> str:
+    """Shell text that builds the image and runs it.
+
+    Args:
+        repository: The model repository.
+        device: "cpu" or "gpu".
+        settings: Host and ports on which the container is reached.
+
+    Raises:
+        OptionError: The device is unknown.
+        ModelError: A GPU is wished for, and the repository holds no TensorRT engine.
+    """
+    if device not in ("cpu", "gpu"):
+        raise OptionError(f"device {device!r}; expected 'cpu' or 'gpu'")
+    if device == "gpu" and not (repository / ENGINE / VERSION / PLAN_NAME).is_file():
+        raise ModelError(
+            f"{repository} holds no TensorRT engine; build one from {ENGINE}/{VERSION}/model.onnx "
+            "on that machine and add it with l2bt repository --plan"
+        )
+    ports = [
+        part
+        for outside, inside in (
+            (settings.grpc_port, 8001),
+            (settings.http_port, 8000),
+            (settings.metrics_port, 8002),
+        )
+        for part in ("-p", f"{settings.host}:{outside}:{inside}")
+    ]
+    # 64 MB of shared memory, docker's default, is too little for one large image.
+    run = ["docker", "run", "--rm", "--shm-size=1g", *ports]
+    run += ["--gpus=all"] if device == "gpu" else []
+    run += ["-v", f"{repository.resolve()}:/models:ro", _IMAGE, "tritonserver"]
+    run += ["--model-repository=/models", "--model-control-mode=explicit"]
+    run += [f"--load-model={ENSEMBLE}", "--disable-auto-complete-config"]
+    run += [f"--model-config-name={CPU}"] if device == "cpu" else []
+    dockerfile = Path(__file__).parent / "Dockerfile"
+    build = ["docker", "build", "-t", _IMAGE, "-f", str(dockerfile), str(dockerfile.parents[1])]
+    return f"{join(build)}\n{join(run)}"

@@ -1,0 +1,77 @@
+"""Step 1 of the ensemble: an image, raw or encoded, to the engine's tiles."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from runtime.detector import check_product
+from runtime.errors import BadImageError, InputError
+from runtime.exported_model import INPUT_NAME
+from runtime.images import ImageArray, check_image, decode_image
+from runtime.product import CARD_NAME, ProductCard
+from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS
+
+
+class TritonPythonModel:
+    """One request holds one image."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Read the product's card, which fixes the geometry."""
+        cv2.setNumThreads(1)
+        version = Path(args["model_repository"]) / args["model_version"]
+        self._card = ProductCard.read(version / CARD_NAME)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response a request; a bad image fails alone."""
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request: Any) -> Any:
+        try:
+            return self._cut(request)
+        except InputError as error:
+            return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:
+            # The client gets a sentence; where it happened is for the server's log.
+            pb_utils.Logger.log_error(f"preprocess: {error!r}")
+            return _error(
+                "preprocess failed; the server's log says why", pb_utils.TritonError.INTERNAL
+            )
+
+    def _cut(self, request: Any) -> Any:
+        arrived_ns = time.monotonic_ns()
+        parameters = json.loads(request.parameters() or "{}")
+        check_product(parameters.get(PRODUCT), known=self._card.product)
+        image = _image(request)
+        decoded_ns = time.monotonic_ns()
+        height, width = image.shape[:2]
+        tiles = self._card.geometry.for_image(height, width).cut(image)
+        stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
+        return pb_utils.InferenceResponse(
+            output_tensors=[
+                pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),
+                pb_utils.Tensor(IMAGE_SIZE, np.array([height, width], np.int32)),
+                pb_utils.Tensor(STAMPS_NS, stamps_ns),
+            ]
+        )
+
+
+def _image(request: Any) -> ImageArray:
+    raw = pb_utils.get_input_tensor_by_name(request, IMAGE)
+    encoded = pb_utils.get_input_tensor_by_name(request, ENCODED)
+    if (raw is None) == (encoded is None):
+        sent = "neither" if raw is None else "both"
+        raise BadImageError(
+            f"the request has {sent} of the inputs '{IMAGE}' and '{ENCODED}'; send one"
+        )
+    if raw is not None:
+        return check_image(raw.as_numpy())
+    return decode_image(encoded.as_numpy()[0])
+
+
+def _error(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code))

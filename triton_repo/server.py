@@ -1,0 +1,212 @@
+"""Running the real tritonserver on this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from runtime.errors import OptionError, ServerError
+from runtime.server_interface import ENSEMBLE
+from triton_repo.build import CPU
+from triton_repo.check import check_repository
+from triton_repo.home import check_stub, prepare_home, server_environment
+
+_SHARED_MEMORY = Path("/dev/shm")
+_STOP_SECONDS = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How the server listens.
+
+    Attributes:
+        host: Address of all three ports; loopback unless chosen otherwise.
+        grpc_port: Port for clients; 0 takes a free one.
+        http_port: Port for HTTP and health.
+        metrics_port: Port for Prometheus metrics.
+        startup_timeout_s: How long loading may take, in seconds.
+        log_path: Where the server's log goes.
+    """
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    metrics_port: int = 8002
+    startup_timeout_s: float = 120
+    log_path: Path = Path("tritonserver.log")
+
+
+class TritonServer:
+    """A tritonserver process that serves one repository on the CPU; a context manager.
+
+    Example:
+        >>> with TritonServer(Path("triton_repo/models")) as server:
+        ...     client = Client(server.grpc_address)
+
+    Args:
+        repository: What `l2bt repository` wrote.
+        settings: How it listens.
+    """
+
+    def __init__(self, repository: Path, settings: ServerSettings | None = None) -> None:
+        self._repository = repository.resolve()
+        self._settings = settings or ServerSettings()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports = _ports(self._settings)
+        self._shared_memory_prefix = f"l2bt{os.getpid()}_{self._ports[0]}_"
+
+    @property
+    def grpc_address(self) -> str:
+        """host:port for `Client`."""
+        return f"{self._settings.host}:{self._ports[0]}"
+
+    @property
+    def http_address(self) -> str:
+        """host:port of the HTTP interface."""
+        return f"{self._settings.host}:{self._ports[1]}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id.
+
+        Raises:
+            ServerError: It is not running.
+        """
+        if self._process is None:
+            raise ServerError("the server is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until its models are ready.
+
+        Raises:
+            ModelError: The repository does not hold together.
+            OptionError: The server cannot run on this machine.
+            ServerError: It ended, or was not ready in time; the message has the end of its log.
+        """
+        check_repository(self._repository, config_name=CPU)
+        home = prepare_home()
+        environment = server_environment()
+        check_stub(home, environment)
+        if " " in str(self._repository):
+            raise OptionError(f"{self._repository} has a space, with which Triton hangs; move it")
+        command = [
+            str(home.server),
+            f"--model-repository={self._repository}",
+            f"--backend-directory={home.backends}",
+            # Only what the ensemble needs is loaded, whatever else lies in the folder.
+            "--model-control-mode=explicit",
+            f"--load-model={ENSEMBLE}",
+            f"--model-config-name={CPU}",
+            "--disable-auto-complete-config",
+            *self._network_flags(),
+            "--allow-gpu-metrics=false",
+            "--pinned-memory-pool-byte-size=0",
+            "--exit-timeout-secs=10",
+            f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix}",
+            "--backend-config=python,shm-default-byte-size=16777216",
+            "--backend-config=python,shm-growth-byte-size=16777216",
+        ]
+        log_path = self._settings.log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; its exit status."""
+        return self._process.wait() if self._process is not None else 0
+
+    def stop(self) -> None:
+        """Ask the server to end, and make it end if it does not within 25 s."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        # Stubs may outlive a server that failed; they are in its process group.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        for leftover in _SHARED_MEMORY.glob(f"{self._shared_memory_prefix}*"):
+            leftover.unlink(missing_ok=True)
+
+    def __enter__(self) -> "TritonServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _network_flags(self) -> list[str]:
+        names = ("grpc", "http", "metrics")
+        host = self._settings.host
+        return [
+            flag
+            for name, port in zip(names, self._ports, strict=True)
+            for flag in (f"--{name}-address={host}", f"--{name}-port={port}")
+        ]
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        end = time.monotonic() + self._settings.startup_timeout_s
+        url = f"http://{self.http_address}/v2/health/ready"
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                raise ServerError(
+                    f"tritonserver ended with status {self._process.returncode}:\n{self._log_end()}"
+                )
+            try:
+                with urllib.request.urlopen(url, timeout=1) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise ServerError(
+            f"tritonserver was not ready after {self._settings.startup_timeout_s:g} s:\n"
+            f"{self._log_end()}"
+        )
+
+    def _log_end(self) -> str:
+        return self._settings.log_path.read_text(errors="replace")[-3000:]
+
+
+def _ports(settings: ServerSettings) -> tuple[int, int, int]:
+    """The three ports, free ones where 0 is asked for."""
+    wished = (settings.grpc_port, settings.http_port, settings.metrics_port)
+    sockets = [socket.socket() for port in wished if port == 0]
+    try:
+        for free in sockets:
+            free.bind((settings.host, 0))
+        found = [free.getsockname()[1] for free in sockets]
+    finally:
+        for free in sockets:
+            free.close()
+    grpc, http, metrics = (port or found.pop() for port in wished)
+    return grpc, http, metrics
