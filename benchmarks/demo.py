@@ -20,8 +20,8 @@ from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
 from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
 
-_STEPS = 1500
-_SHEET_ROWS = 4
+_STEPS = 2000
+_SHEET = ("good", "dent", "scratch", "stain")
 
 
 def run_demo(out: Path, *, overwrite: bool = False) -> Path:
@@ -41,13 +41,13 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
         if not overwrite:
             raise OptionError(f"{out} exists already; name another --out, or pass --overwrite")
         shutil.rmtree(out)
-    dataset = open_synthetic(SyntheticSettings(train_images=40, test_good=9, test_defective=18))
+    dataset = open_synthetic(SyntheticSettings(train_images=60, test_good=9, test_defective=18))
     print(f"1/4 learning from {len(dataset.train)} good images")
     bundle = learn_product(
         dataset,
         out / "bundle",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=_STEPS, held_out=0.25),
+        fit_settings=FitSettings(steps=_STEPS, held_out=0.2),
     )
     print("2/4 exporting the fused network")
     exported = export_product(bundle, out / "exported")
@@ -59,7 +59,7 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
         client.wait_until_ready(60)
         print(f"4/4 inspecting {len(dataset.test)} new images over {client.transport}")
         evaluation = evaluate(client, dataset, out, overlays=True)
-    _write_contact_sheet(evaluation, out)
+    _write_contact_sheet(out)
     table = f"{metrics_table(evaluation.metrics)}\n\n{_size_table(evaluation)}\n"
     print(table)
     atomic_write(out / "results.md", table)
@@ -77,10 +77,9 @@ def _size_table(evaluation: Evaluation) -> str:
     return "\n".join(["| test images | judged rightly |", "| --- | --- |", *rows])
 
 
-def _write_contact_sheet(evaluation: Evaluation, out: Path) -> None:
-    """Pictures side by side: good parts first, then the defects, the largest last."""
-    pictures = sorted((out / "overlays").glob("*.jpg"))
-    chosen = pictures[:: max(1, len(pictures) // _SHEET_ROWS)][:_SHEET_ROWS]
-    halves = [Image.fromarray(read_image(path)) for path in chosen]
-    sheet = np.vstack([np.asarray(half.resize((1000, 357))) for half in halves])
+def _write_contact_sheet(out: Path) -> None:
+    """A good part and one defect of each kind, under each other."""
+    chosen = [sorted((out / "overlays").glob(f"test_{kind}_*"))[-1] for kind in _SHEET]
+    pictures = [Image.fromarray(read_image(path)) for path in chosen]
+    sheet = np.vstack([np.asarray(picture.reduce(2)) for picture in pictures])
     write_jpeg(out / "contact_sheet.jpg", sheet)

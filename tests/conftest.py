@@ -1,0 +1,127 @@
+"""One small product, learned, exported and served once for all tests: real parts, small sizes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+from export.fuse import export_product
+from runtime.client import Client
+from runtime.detector import Detector
+from runtime.exported_model import ExportedModel
+from runtime.geometry import GeometrySettings
+from runtime.images import ImageArray
+from runtime.product import ProductCard, TeacherCard, Threshold
+from train.bundle import ProductBundle
+from train.data.dataset import Dataset
+from train.data.synthetic import SyntheticSettings, open_synthetic
+from train.data.synthetic_defects import Defect
+from train.learn import learn_product
+from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
+from triton_repo.build import build_repository
+from triton_repo.server import ServerSettings, TritonServer
+
+SMALL_IMAGE_SIZE = 224
+
+# The machine may be shared: how long an example takes says nothing.
+hypothesis.settings.register_profile("l2bt", deadline=None)
+hypothesis.settings.load_profile("l2bt")
+
+
+@pytest.fixture(scope="session")
+def small_dataset() -> Dataset:
+    return open_synthetic(
+        SyntheticSettings(
+            train_images=12,
+            test_good=3,
+            test_defective=3,
+            height=240,
+            width=360,
+            defects=(Defect("stain", 60), Defect("dent", 40), Defect("stain", 40)),
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
+    return learn_product(
+        small_dataset,
+        tmp_path_factory.mktemp("bundle") / "plate",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=FitSettings(steps=150, held_out=0.25),
+        image_size=SMALL_IMAGE_SIZE,
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    return export_product(bundle, tmp_path_factory.mktemp("exported") / "plate")
+
+
+@pytest.fixture(scope="session")
+def detector(exported: ExportedModel) -> Iterator[Detector]:
+    with Detector(exported.folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def repository(exported: ExportedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_repository(exported, tmp_path_factory.mktemp("repository") / "models")
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[TritonServer]:
+    with TritonServer(repository, free_ports(repository.parent / "server.log")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: TritonServer) -> Iterator[Client]:
+    with Client(server.grpc_address) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def defective_image(small_dataset: Dataset) -> ImageArray:
+    return next(sample for sample in small_dataset.test if sample.is_defective).pixels()
+
+
+@pytest.fixture(scope="session")
+def visa_root() -> Path:
+    root = os.environ.get("L2BT_DATA")
+    if not root:
+        pytest.skip("L2BT_DATA names no folder with VisA's macaroni1 in its original layout")
+    return Path(root)
+
+
+@pytest.fixture
+def card() -> ProductCard:
+    return make_card()
+
+
+def make_card(**changes: object) -> ProductCard:
+    fields: dict[str, object] = {
+        "product": "plate",
+        "teacher": TeacherCard(
+            name="dinov2-small-demo",
+            weights_source="a test",
+            weights_sha256="0" * 64,
+            layers=(4, 8),
+            dimension=384,
+        ),
+        "geometry": GeometrySettings(image_size=SMALL_IMAGE_SIZE),
+        "threshold": Threshold(image_score=0.1, pixel_value=0.2, method="a test", good_images=3),
+        "students_sha256": "1" * 64,
+    }
+    return ProductCard(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def free_ports(log_path: Path) -> ServerSettings:
+    return ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=log_path)
+
+
+def random_image(height: int, width: int, seed: int = 0) -> ImageArray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)

@@ -1,0 +1,150 @@
+"""The command `l2bt`, as a user types it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runtime.exported_model import ExportedModel
+from runtime.images import ImageArray, read_image
+from tests.conftest import random_image
+from triton_repo.server import TritonServer
+
+
+def l2bt(*arguments: object, folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "l2bt", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, defective_image: ImageArray) -> Path:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    Image.fromarray(defective_image).save(folder / "a.png")
+    Image.fromarray(random_image(40, 60)).save(folder / "b.png")
+    return folder
+
+
+def test_the_whole_way_by_commands(tmp_path: Path) -> None:
+    size = ["--height", 120, "--width", 180]
+    counts = ["--train-images", 4, "--test-good", 1, "--test-defective", 1]
+    quick = ["--steps", 10, "--image-size", 112, "--held-out", 0.5, "--batch-patches", 64]
+    steps: list[list[object]] = [
+        ["synthesize", "plates", *counts, *size],
+        ["train", "--data", "plates", "--teacher", "dinov2-small-demo", *quick],
+        ["export", "products/plates"],
+        ["repository", "exported/plates", "--out", "models"],
+        ["evaluate", "--data", "plates", "--model", "exported/plates", "--out", "results"],
+        ["inspect", "plates/test", "--model", "products/plates"],
+    ]
+    for step in steps:
+        result = l2bt(*step, folder=tmp_path)
+        assert result.returncode == 0, (step, result.stderr)
+    assert (tmp_path / "models" / "l2bt" / "config.pbtxt").is_file()
+    assert len(list((tmp_path / "inspected").iterdir())) == 2
+
+
+def test_inspect_prints_a_json_line_and_writes_a_picture_an_image(
+    exported: ExportedModel, image_folder: Path
+) -> None:
+    result = l2bt("inspect", image_folder, "--model", exported.folder, folder=image_folder.parent)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["a.png", "b.png"]
+    for line in lines:
+        assert line["verdict"] in ("good", "defective")
+        assert (line["verdict"] == "defective") == (line["score"] > line["threshold"])
+        assert read_image(image_folder.parent / line["picture"]).shape[1] == 1500
+
+
+def test_inspect_by_a_server_gives_the_same_verdicts(
+    exported: ExportedModel, server: TritonServer, image_folder: Path
+) -> None:
+    found = []
+    for way in (["--model", exported.folder], ["--server", server.grpc_address]):
+        result = l2bt("inspect", image_folder, *way, folder=image_folder.parent)
+        assert result.returncode == 0, result.stderr
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        found.append([(line["verdict"], round(line["score"], 5)) for line in lines])
+    assert found[0] == found[1]
+
+
+def test_inspect_goes_on_after_a_bad_file_and_ends_with_an_error(
+    exported: ExportedModel, image_folder: Path
+) -> None:
+    (image_folder / "a.png").write_text("this is no picture")
+    result = l2bt("inspect", image_folder, "--model", exported.folder, folder=image_folder.parent)
+    assert result.returncode == 1
+    bad, good = (json.loads(line) for line in result.stdout.splitlines())
+    assert "not a readable image" in bad["error"]
+    assert "verdict" in good
+    assert "1 of 2 images could not be inspected" in result.stderr
+
+
+def test_evaluate_writes_metrics_and_a_row_an_image(
+    exported: ExportedModel, server: TritonServer, tmp_path: Path
+) -> None:
+    size = ["--height", 240, "--width", 360]
+    counts = ["--train-images", 1, "--test-good", 2, "--test-defective", 2]
+    assert l2bt("synthesize", "plate", *counts, *size, folder=tmp_path).returncode == 0
+    metrics = []
+    for way in (["--model", exported.folder], ["--server", server.grpc_address]):
+        result = l2bt("evaluate", "--data", "plate", *way, "--overlays", folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "| I-AUROC | P-AUROC |" in result.stdout
+        metrics.append(json.loads((tmp_path / "results" / "metrics.json").read_text()))
+        with (tmp_path / "results" / "images.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == 4
+        assert len(list((tmp_path / "results" / "overlays").iterdir())) == 4
+    local, served = metrics
+    assert local["i_auroc"] == pytest.approx(served["i_auroc"], abs=1e-3)
+    assert local["p_auroc"] == pytest.approx(served["p_auroc"], abs=1e-3)
+    assert (local["false_alarms"], local["misses"]) == (served["false_alarms"], served["misses"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["train", "--data", "nowhere"], "data set folder nowhere is missing"),
+        (["train", "--data", "synthetic", "--steps", 1, "--epochs", 1], "exclude each other"),
+        (
+            ["train", "--data", "synthetic", "--image-size", 520, "--teacher", "dinov2-small-demo"],
+            "the nearest are 518 and 532",
+        ),
+        (["export", "nowhere"], "nowhere/product.json cannot be read"),
+        (["repository", "nowhere"], "nowhere/manifest.json cannot be read"),
+        (["serve", "nowhere"], "nowhere is no model repository"),
+        (["serve", "nowhere", "--device", "gpu"], "--docker prints"),
+        (["inspect", "a.png"], "give one of --model and --server"),
+        (["inspect", "--model", "m"], "name at least one image or folder"),
+        (["inspect", "a.png", "--model", "m", "--server", "s"], "give one of --model and --server"),
+        (["inspect", "a.png", "--model", "nowhere"], "a.png is missing"),
+        (["evaluate", "--data", "synthetic", "--model", "nowhere"], "neither an exported model"),
+        (["evaluate", "--data", "synthetic", "--server", "127.0.0.1:1"], "cannot take the request"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_an_error_is_one_sentence_and_exit_status_1(
+    arguments: list[object], reason: str, tmp_path: Path
+) -> None:
+    result = l2bt(*arguments, folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("l2bt: ")
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_show_is_refused_where_there_is_no_display(
+    exported: ExportedModel, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    result = l2bt(
+        "inspect", image_folder, "--model", exported.folder, "--show", folder=image_folder.parent
+    )
+    assert result.returncode == 1
+    assert "--show needs a display" in result.stderr

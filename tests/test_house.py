@@ -1,0 +1,97 @@
+"""The rooms and who may enter which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.exported_model import ExportedModel
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("train", "export", "triton_repo", "runtime", "benchmarks", "tests", "l2bt")
+MAY_IMPORT = {
+    "runtime": {"runtime"},
+    "train": {"train", "runtime"},
+    "export": {"export", "train", "runtime"},
+    "triton_repo": {"triton_repo", "runtime"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names} & set(ROOMS)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_the_rooms_that_it_may(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        if "models" not in path.relative_to(ROOT).parts:
+            assert imported_rooms(path) <= MAY_IMPORT[room], path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda p: p.name)
+def test_runtime_keeps_to_the_grammar_of_python_3_10(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 10))
+
+
+def test_runtime_inspects_without_torch_and_without_the_other_rooms(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {{"torch", "timm", "onnx", "train", "export", "triton_repo"}}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy
+from l2bt import Detector
+with Detector({str(exported.folder)!r}) as detector:
+    print(detector.inspect(numpy.zeros((40, 60, 3), numpy.uint8)).verdict)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.stdout.strip() in ("good", "defective"), result.stderr
+
+
+def test_help_loads_no_heavy_library() -> None:
+    program = """
+import sys
+sys.argv = ["l2bt", "--help"]
+import l2bt
+try:
+    l2bt.main()
+except SystemExit:
+    pass
+heavy = {"torch", "numpy", "cv2", "openvino", "tritonclient", "timm", "PIL"} & set(sys.modules)
+sys.exit(", ".join(sorted(heavy)) or 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    for command in ("train", "export", "repository", "serve", "inspect", "evaluate", "demo"):
+        assert command in result.stdout
+
+
+def test_the_front_door_names_what_it_exports() -> None:
+    import l2bt
+
+    for name in l2bt.__all__:
+        assert getattr(l2bt, name) is not None
+
+
+def test_a_missing_library_is_reported_with_the_extra_that_brings_it() -> None:
+    from runtime.errors import MissingExtraError
+    from runtime.extras import require
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'l2bt-edge\[cpu\]'"):
+        require("no_such_library", extra="cpu")

@@ -1,0 +1,117 @@
+"""The generated model repository, checked without a server."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ModelError, OptionError
+from runtime.exported_model import ExportedModel
+from triton_repo.build import build_repository
+from triton_repo.check import check_repository
+from triton_repo.configs import RepositorySettings, TensorSpecs, cpu_configs, model_configs, to_text
+from triton_repo.docker import docker_command
+from triton_repo.server import ServerSettings
+
+GOLDEN = Path(__file__).parent / "golden"
+SPECS = TensorSpecs(image_size=518, grid_side=37)
+
+
+@pytest.mark.parametrize("name", ["preprocess", "engine", "postprocess", "l2bt"])
+def test_the_production_configuration_is_the_reviewed_one(name: str) -> None:
+    text = to_text(model_configs(SPECS, RepositorySettings())[name])
+    assert text == (GOLDEN / f"{name}.pbtxt").read_text()
+
+
+@pytest.mark.parametrize("name", ["engine", "postprocess"])
+def test_the_cpu_configuration_is_the_reviewed_one(name: str) -> None:
+    text = to_text(cpu_configs(SPECS, RepositorySettings())[name])
+    assert text == (GOLDEN / f"{name}.cpu.pbtxt").read_text()
+
+
+def test_a_generated_repository_passes_its_check(repository: Path) -> None:
+    check_repository(repository, config_name="cpu")
+
+
+def test_without_an_engine_file_the_production_configuration_cannot_be_served(
+    repository: Path,
+) -> None:
+    with pytest.raises(ModelError, match=r"engine: 1/model\.plan is missing"):
+        check_repository(repository)
+
+
+def test_with_an_engine_file_one_repository_serves_both(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"an engine that only a GPU could load")
+    out = build_repository(exported, tmp_path / "models", plan=plan)
+    check_repository(out)
+    check_repository(out, config_name="cpu")
+
+
+def test_an_engine_file_that_is_missing_is_named(exported: ExportedModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone\.plan is missing"):
+        build_repository(exported, tmp_path / "models", plan=tmp_path / "gone.plan")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_path_with_a_space_is_refused(exported: ExportedModel, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="has a space"):
+        build_repository(exported, tmp_path / "my models")
+
+
+def test_an_empty_folder_is_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="fill one with l2bt repository"):
+        check_repository(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "old", "new", "problem"),
+    [
+        ("preprocess", 'name: "preprocess"', 'name: "other"', "expected the folder's name"),
+        ("preprocess", "TYPE_INT64", "TYPE_INT32", "tensor 'stamps_ns' is"),
+        ("preprocess", "dims: 224", "dims: 225", "tensor 'tiles' is"),
+        ("postprocess", 'name: "score"', 'name: "points"', "postprocess has no output 'score'"),
+        ("postprocess", 'name: "patch_map"', 'name: "m"', "postprocess has no input 'patch_map'"),
+        ("l2bt", 'model_name: "engine"', 'model_name: "motor"', "step 'motor' is no model"),
+        ("engine", "max_batch_size: 32", "max_batch_size: 0", "tensor 'tiles' is"),
+        ("engine", "max_batch_size", "max_batch_sizes", "is no model configuration"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_found(
+    exported: ExportedModel, tmp_path: Path, model: str, old: str, new: str, problem: str
+) -> None:
+    out = build_repository(exported, tmp_path / "models")
+    path = out / model / "configs" / "cpu.pbtxt"
+    path = path if path.is_file() else out / model / "config.pbtxt"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=problem):
+        check_repository(out, config_name="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_batch_tiles": 0}, "max_batch_tiles is 0"),
+        ({"max_queue_delay_us": -1}, "max_queue_delay_us is -1"),
+        ({"cpu_precision": "fp16"}, "expected 'f32' or 'bf16'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options: dict[str, int], reason: str) -> None:
+    with pytest.raises(OptionError, match=reason):
+        RepositorySettings(**options)  # type: ignore[arg-type]
+
+
+def test_the_docker_command_serves_the_repository_on_loopback(repository: Path) -> None:
+    command = docker_command(repository, device="cpu", settings=ServerSettings())
+    assert f"-v {repository.resolve()}:/models:ro" in command
+    assert "-p 127.0.0.1:8001:8001" in command
+    assert "--model-config-name=cpu" in command
+    assert "--gpus" not in command
+
+
+def test_the_docker_command_for_a_gpu_needs_an_engine_file(repository: Path) -> None:
+    with pytest.raises(ModelError, match="holds no TensorRT engine"):
+        docker_command(repository, device="gpu", settings=ServerSettings())
