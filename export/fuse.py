@@ -58,7 +58,7 @@ def export_product(
 
 
 def _trace(network: PatchMapNetwork, image_size: int, path: Path) -> None:
-    require("onnxscript", extra="export")
+    require("onnxscript")
     example = torch.zeros((_EXAMPLE_TILES, image_size, image_size, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         # The exporter warns about its own internals, which a user can do nothing about.
@@ -79,7 +79,7 @@ def _trace(network: PatchMapNetwork, image_size: int, path: Path) -> None:
 
 def _check_graph(path: Path, bundle: ProductBundle) -> None:
     """Names, dtypes and shapes at the boundary, on which engine and server rely."""
-    onnx = require("onnx", extra="export")
+    onnx = require("onnx")
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path), load_external_data=False)
     size, grid = bundle.card.geometry.image_size, bundle.card.geometry.grid_side

@@ -69,8 +69,8 @@ class Client:
             raise OptionError(f"transport {transport!r}; expected one of {', '.join(TRANSPORTS)}")
         if not timeout_s > 0:
             raise OptionError(f"timeout_s is {timeout_s}; expected a positive number of seconds")
-        self._grpc: Any = require("tritonclient.grpc", extra="client")
-        self._failure: Any = require("tritonclient.utils", extra="client").InferenceServerException
+        self._grpc: Any = require("tritonclient.grpc")
+        self._failure: Any = require("tritonclient.utils").InferenceServerException
         self.address = address
         self._wished_transport = transport
         self._transport: str | None = None
@@ -217,10 +217,10 @@ class Client:
     def _choose_transport(self) -> str:
         if self._wished_transport == "grpc":
             return "grpc"
-        memory_error = require("tritonclient.utils.shared_memory", extra="client")
+        memory_library = require("tritonclient.utils.shared_memory")
         try:
             self._pixels_in.reserve(1)
-        except (self._failure, memory_error.SharedMemoryException) as error:
+        except (self._failure, memory_library.SharedMemoryException) as error:
             if isinstance(error, self._failure) and "UNAVAILABLE" in str(error.status()):
                 raise self._translate(error, "image") from error
             if self._wished_transport == "shared-memory":

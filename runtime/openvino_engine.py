@@ -32,7 +32,7 @@ class OpenVINOEngine:
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(f"precision {precision!r}: on the CPU there is {PRECISIONS}")
-        openvino: Any = require("openvino", extra="cpu")
+        openvino: Any = require("openvino")
         core = openvino.Core()
         if precision == "bf16":
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -20,7 +20,7 @@ class SharedBuffer:
     """
 
     def __init__(self, client: Any, *, timeout_s: float) -> None:
-        self._library: Any = require("tritonclient.utils.shared_memory", extra="client")
+        self._library: Any = require("tritonclient.utils.shared_memory")
         self._client = client
         self._timeout_s = timeout_s
         self._handle: Any = None
@@ -60,7 +60,7 @@ class SharedBuffer:
         """Give the region back; may be called twice."""
         if self._handle is None:
             return
-        errors = require("tritonclient.utils", extra="client")
+        errors = require("tritonclient.utils")
         # A server that has gone has forgotten the region anyway.
         with suppress(errors.InferenceServerException):
             self._client.unregister_system_shared_memory(self.name, client_timeout=self._timeout_s)

@@ -16,7 +16,7 @@ def check_display() -> None:
         OptionError: There is no display.
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", extra="plot")
+    require("matplotlib")
     on_linux = sys.platform.startswith("linux")
     if on_linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise OptionError(
@@ -31,7 +31,7 @@ def show_picture(picture: ImageArray, *, title: str) -> None:
         picture: (H, W, 3) uint8 RGB.
         title: The window's title.
     """
-    pyplot: Any = require("matplotlib.pyplot", extra="plot")
+    pyplot: Any = require("matplotlib.pyplot")
     figure, axes = pyplot.subplots(figsize=(14, 6), num=title)
     axes.imshow(picture)
     axes.set_axis_off()

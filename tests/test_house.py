@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import MissingExtraError
 from runtime.exported_model import ExportedModel
+from runtime.extras import require
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("train", "export", "triton_repo", "runtime", "benchmarks", "tests", "l2bt")
@@ -89,9 +91,26 @@ def test_the_front_door_names_what_it_exports() -> None:
         assert getattr(l2bt, name) is not None
 
 
-def test_a_missing_library_is_reported_with_the_extra_that_brings_it() -> None:
-    from runtime.errors import MissingExtraError
-    from runtime.extras import require
+@pytest.mark.parametrize(("module", "extra"), [("openvino", "cpu"), ("torch.nn", "train")])
+def test_a_missing_library_is_reported_with_the_extra_that_brings_it(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install '\.\[{extra}\]'"):
+        require(module)
 
-    with pytest.raises(MissingExtraError, match=r"pip install 'l2bt-edge\[cpu\]'"):
-        require("no_such_library", extra="cpu")
+
+def test_a_command_whose_library_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["torch"] = None
+sys.argv = ["l2bt", "train", "--data", "synthetic"]
+import l2bt
+l2bt.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 1
+    assert "pip install '.[train]'" in result.stderr
+    assert "Traceback" not in result.stderr

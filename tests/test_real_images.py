@@ -38,7 +38,7 @@ def learned(macaroni: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Prod
         macaroni,
         tmp_path_factory.mktemp("visa") / "macaroni1",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=600),
+        fit_settings=FitSettings(steps=400),
     )
 
 

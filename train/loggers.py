@@ -23,7 +23,7 @@ class TensorBoardLog:
     """Event files for TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
-        writer: Any = require("torch.utils.tensorboard", extra="log")
+        writer: Any = require("torch.utils.tensorboard")
         self._writer = writer.SummaryWriter(str(folder))
 
     def losses(self, step: int, *, train: float, validation: float) -> None:
@@ -40,7 +40,7 @@ class WandbLog:
     """A run at Weights & Biases; WANDB_MODE=offline keeps it on this machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        wandb: Any = require("wandb", extra="log")
+        wandb: Any = require("wandb")
         folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(project="l2bt-edge", name=name, dir=str(folder))
 

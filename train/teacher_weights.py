@@ -84,7 +84,7 @@ def digest(trunk: Any) -> str:
 
 
 def _create(name: str, *, pretrained: bool) -> Any:
-    timm: Any = require("timm", extra="train")
+    timm: Any = require("timm")
     if not timm.is_model(name):
         close = ", ".join(timm.list_models("*dinov2*")[:8])
         raise OptionError(f"timm has no model {name!r}; teachers are for instance {close}")
@@ -138,7 +138,7 @@ def _fill(trunk: Any, state: dict[str, Tensor], *, source: str) -> None:
 
 def _demo_state() -> dict[str, Tensor]:
     """The encoder's weights out of the package's ONNX file, under timm's names."""
-    onnx: Any = require("onnx", extra="train")
+    onnx: Any = require("onnx")
     graph = onnx.load(str(_demo_file())).graph
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
     # The exporter left Linear weights without names: each is known by the node that multiplies it.

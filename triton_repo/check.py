@@ -45,8 +45,8 @@ def check_repository(repository: Path, *, config_name: str | None = None) -> Non
 
 
 def _read_config(folder: Path, config_name: str | None) -> Any:
-    text_format: Any = require("google.protobuf.text_format", extra="client")
-    protobuf: Any = require("tritonclient.grpc.model_config_pb2", extra="client")
+    text_format: Any = require("google.protobuf.text_format")
+    protobuf: Any = require("tritonclient.grpc.model_config_pb2")
     path = folder / "configs" / f"{config_name}.pbtxt"
     if config_name is None or not path.is_file():
         path = folder / "config.pbtxt"

@@ -167,7 +167,7 @@ def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, A
 
 def to_text(config: Any) -> str:
     """A configuration as the text of `config.pbtxt`."""
-    text_format: Any = require("google.protobuf.text_format", extra="client")
+    text_format: Any = require("google.protobuf.text_format")
     return str(text_format.MessageToString(config))
 
 
@@ -235,4 +235,4 @@ def _ensemble(specs: TensorSpecs) -> Any:
 
 
 def _protobuf() -> Any:
-    return require("tritonclient.grpc.model_config_pb2", extra="client")
+    return require("tritonclient.grpc.model_config_pb2")

@@ -44,8 +44,8 @@ def prepare_home() -> TritonHome:
         version = metadata.version(_PACKAGE)
     except metadata.PackageNotFoundError as error:
         raise MissingExtraError(
-            "no tritonserver is installed; install it with: pip install 'l2bt-edge[serve]', or run "
-            "NVIDIA's container (l2bt serve --docker)"
+            "no tritonserver is installed; install the extra 'serve', in a clone of the project "
+            "with: pip install '.[serve]', or run NVIDIA's container (l2bt serve --docker)"
         ) from error
     wheel = Path(str(metadata.distribution(_PACKAGE).locate_file("pytriton/tritonserver")))
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
