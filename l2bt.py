@@ -195,12 +195,12 @@ def inspect(
     from runtime.errors import OptionError
     from runtime.images import read_image
     from runtime.inspect_files import find_images, inspect_files
-    from runtime.window import check_display, show_picture
+    from runtime.window import check_window, show_picture
 
     if not paths:
         raise OptionError("name at least one image or folder")
     if show:
-        check_display()
+        check_window()
     failures = 0
     with open_inspector(
         model=model, server=server, transport=transport, precision=precision

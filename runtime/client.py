@@ -5,7 +5,6 @@ import threading
 import time
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from runtime.server_interface import (
 from runtime.shared_memory import SharedBuffer
 
 TRANSPORTS = ("auto", "shared-memory", "grpc")
+_LOST_REGION = "Unable to find shared memory region"
 _COUNTS = REGION_COLUMNS[:-1]
 
 
@@ -92,12 +92,13 @@ class Client:
             self._transport = self._choose_transport()
         return self._transport
 
-    def is_ready(self) -> bool:
-        """Whether the server answers and has its models loaded."""
+    def is_ready(self, *, timeout_s: float | None = None) -> bool:
+        """Whether the server answers within `timeout_s` and has its models loaded."""
+        deadline_s = min(timeout_s or self._timeout_s, self._timeout_s)
         try:
             return bool(
-                self._client.is_server_ready(client_timeout=self._timeout_s)
-                and self._client.is_model_ready(ENSEMBLE, client_timeout=self._timeout_s)
+                self._client.is_server_ready(client_timeout=deadline_s)
+                and self._client.is_model_ready(ENSEMBLE, client_timeout=deadline_s)
             )
         except self._failure:
             return False
@@ -109,7 +110,7 @@ class Client:
             ServerUnavailableError: It is not ready after `timeout_s` seconds.
         """
         end = time.monotonic() + timeout_s
-        while not self.is_ready():
+        while not self.is_ready(timeout_s=max(0.1, end - time.monotonic())):
             if time.monotonic() > end:
                 raise ServerUnavailableError(
                     f"the server at {self.address} is not ready after {timeout_s:g} s; is it "
@@ -148,6 +149,7 @@ class Client:
                     content, (height, width), product, want_map, transport
                 )
             except self._failure as error:
+                self._forget_shared_memory(error)
                 raise self._translate(error, name) from error
         total_ms = 1e3 * (perf_counter() - start)
         return _to_inspection(result, anomaly_map, transport, total_ms)
@@ -163,12 +165,7 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _infer(
@@ -232,10 +229,21 @@ class Client:
             return "grpc"
         return "shared-memory"
 
+    def _forget_shared_memory(self, error: Any) -> None:
+        """After a server's restart its regions are unknown to it: register new ones next time."""
+        if _LOST_REGION in str(error.message()) or "UNAVAILABLE" in str(error.status()):
+            self._pixels_in.close()
+            self._map_out.close()
+
     def _translate(self, error: Any, name: str) -> L2BTError:
         """The server's status as one of our exceptions."""
         status = str(error.status())
         message = str(error.message()).removeprefix(f"in ensemble '{ENSEMBLE}', ").strip()
+        if _LOST_REGION in message:
+            return ServerUnavailableError(
+                f"the server at {self.address} was restarted and has forgotten the shared memory; "
+                "send the image again"
+            )
         if "INVALID_ARGUMENT" in status:
             return _input_error(message, name)
         if "DEADLINE_EXCEEDED" in status:

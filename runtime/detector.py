@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -92,12 +91,7 @@ class EngineDetector:
     def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _open_engine(self) -> Engine:

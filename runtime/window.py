@@ -9,18 +9,24 @@ from runtime.extras import require
 from runtime.images import ImageArray
 
 
-def check_display() -> None:
+def check_window() -> None:
     """Refuse before any work is done.
 
     Raises:
-        OptionError: There is no display.
+        OptionError: There is no display, or matplotlib has nothing to draw windows with.
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib")
     on_linux = sys.platform.startswith("linux")
     if on_linux and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise OptionError(
             "--show needs a display, and there is none; use --pictures FOLDER instead"
+        )
+    pyplot: Any = require("matplotlib.pyplot")
+    # Without a window toolkit matplotlib takes this backend, which shows nothing.
+    if pyplot.get_backend().lower() == "agg":
+        raise OptionError(
+            "--show needs a window toolkit, and matplotlib finds none; install the extra 'plot', "
+            "in a clone of the project with: pip install '.[plot]'"
         )
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,21 @@ def test_a_server_that_dies_in_mid_call_is_unavailable(repository: Path, tmp_pat
         os.kill(server.pid, signal.SIGKILL)
         asker.join(40)
     assert [type(error) for error in failures] == [ServerUnavailableError]
+
+
+def test_a_client_outlives_its_servers_restart(repository: Path, tmp_path: Path) -> None:
+    image = random_image(40, 60)
+    with TritonServer(repository, free_ports(tmp_path / "first.txt")) as server:
+        address = server.grpc_address
+        client = Client(address, transport="shared-memory")
+        before = client.inspect(image)
+    port = int(address.split(":")[1])
+    settings = replace(free_ports(tmp_path / "second.txt"), grpc_port=port)
+    with TritonServer(repository, settings), client:
+        client.wait_until_ready(60)
+        with pytest.raises(ServerUnavailableError, match="send the image again"):
+            client.inspect(image)
+        assert client.inspect(image).score == before.score
 
 
 def test_the_server_ends_and_leaves_no_shared_memory(repository: Path, tmp_path: Path) -> None:
