@@ -9,9 +9,8 @@ from PIL import Image
 
 from benchmarks.evaluate import Evaluation, evaluate, metrics_table
 from export.fuse import export_product
-from runtime.atomic_write import atomic_write
+from runtime.atomic_write import atomic_write, check_replaceable
 from runtime.client import Client
-from runtime.errors import OptionError
 from runtime.images import read_image
 from runtime.inspect_files import write_jpeg
 from train.data.synthetic import SyntheticSettings, open_synthetic
@@ -37,10 +36,8 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         OptionError: `out` exists and `overwrite` is false.
     """
-    if out.exists():
-        if not overwrite:
-            raise OptionError(f"{out} exists already; name another --out, or pass --overwrite")
-        shutil.rmtree(out)
+    check_replaceable(out, replace=overwrite, marker="bundle")
+    shutil.rmtree(out, ignore_errors=True)
     dataset = open_synthetic(SyntheticSettings(train_images=60, test_good=9, test_defective=18))
     print(f"1/4 learning from {len(dataset.train)} good images")
     bundle = learn_product(

@@ -7,7 +7,14 @@ import torch
 
 from runtime.atomic_write import atomic_folder, sha256_of_file
 from runtime.errors import ModelError
-from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, ExportedModel, Manifest
+from runtime.exported_model import (
+    INPUT_NAME,
+    MANIFEST_NAME,
+    ONNX_NAME,
+    OUTPUT_NAME,
+    ExportedModel,
+    Manifest,
+)
 from runtime.extras import require
 from train.bundle import ProductBundle
 from train.network import PatchMapNetwork
@@ -40,7 +47,7 @@ def export_product(
         ModelError: The teacher's weights cannot be had, or the graph is not what it should be.
     """
     network = load_network(bundle, teacher_weights=teacher_weights)
-    with atomic_folder(out, replace=overwrite) as temporary:
+    with atomic_folder(out, marker=MANIFEST_NAME, replace=overwrite) as temporary:
         onnx_path = temporary / ONNX_NAME
         _trace(network, bundle.card.geometry.image_size, onnx_path)
         _check_graph(onnx_path, bundle)

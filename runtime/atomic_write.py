@@ -11,19 +11,43 @@ from pathlib import Path
 from runtime.errors import OptionError
 
 
+def check_replaceable(folder: Path, *, replace: bool, marker: str) -> None:
+    """Refuse to write where something stands that must not be lost.
+
+    Args:
+        folder: Where something shall be written.
+        replace: Whether an older one of the same kind may be replaced.
+        marker: A file or folder that every folder of this kind holds: without it, what stands there
+            is somebody's own.
+
+    Raises:
+        OptionError: `folder` exists, and may not be replaced or is of another kind.
+    """
+    if not folder.exists():
+        return
+    if not replace:
+        raise OptionError(f"{folder} exists already; choose another name or pass --overwrite")
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).exists()):
+        raise OptionError(
+            f"{folder} holds no {marker}, so it is not what --overwrite may replace; choose "
+            "another name, or remove it yourself"
+        )
+
+
 @contextmanager
-def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, marker: str, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` when the block ends without an error.
 
     Args:
         folder: Where the content shall stand in the end.
-        replace: Whether an existing folder may be replaced; it stays until the new one is whole.
+        marker: A file or folder that every folder of this kind holds.
+        replace: Whether an existing folder of this kind may be replaced; it stays until the new one
+            is whole.
 
     Raises:
-        OptionError: `folder` exists and `replace` is false.
+        OptionError: `folder` exists, and may not be replaced or is of another kind.
     """
-    if folder.exists() and not replace:
-        raise OptionError(f"{folder} exists already; choose another name or pass --overwrite")
+    check_replaceable(folder, replace=replace, marker=marker)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

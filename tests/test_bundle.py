@@ -67,6 +67,14 @@ def test_an_existing_folder_is_not_overwritten_unasked(copy: Path) -> None:
         write_bundle(copy, make_card(), Students(384))
 
 
+def test_overwriting_replaces_no_folder_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").touch()
+    with pytest.raises(OptionError, match=r"photos holds no product\.json"):
+        write_bundle(tmp_path / "photos", make_card(), Students(384), overwrite=True)
+    assert (tmp_path / "photos" / "holiday.jpg").exists()
+
+
 @pytest.mark.parametrize("name", [STUDENTS_NAME, CARD_NAME])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()

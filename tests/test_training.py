@@ -153,6 +153,14 @@ def test_the_feature_cache_is_removed_unless_it_is_kept(learn, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [".kept.training", "gone", "kept"]
 
 
+def test_a_work_folder_keeps_what_is_not_ours(learn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    work_folder = tmp_path / "scratch"
+    work_folder.mkdir()
+    (work_folder / "notes.txt").touch()
+    learn(work_folder=work_folder)
+    assert [path.name for path in work_folder.iterdir()] == ["notes.txt"]
+
+
 def test_a_kept_cache_saves_the_teacher_pass_of_the_next_run(  # type: ignore[no-untyped-def]
     learn, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ def write_bundle(
     Raises:
         OptionError: `folder` exists and `overwrite` is false.
     """
-    with atomic_folder(folder, replace=overwrite) as temporary:
+    with atomic_folder(folder, marker=CARD_NAME, replace=overwrite) as temporary:
         state = {key: value.contiguous() for key, value in students.state_dict().items()}
         weights = temporary / STUDENTS_NAME
         atomic_write(weights, save(state))

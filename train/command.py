@@ -1,5 +1,6 @@
 """The commands of this room: train, import-checkpoints, synthesize."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,14 +38,18 @@ def train(
 
     dataset = open_dataset(data, product=product, layout=layout)
     print(f"{dataset.product}: {len(dataset.train)} good images, layout {dataset.layout}")
-    bundle = learn_product(
-        dataset,
-        out or Path("products") / dataset.product,
-        teacher_settings=teacher,
-        fit_settings=students,
-        image_size=image_size,
-        work=work,
-    )
+    try:
+        bundle = learn_product(
+            dataset,
+            out or Path("products") / dataset.product,
+            teacher_settings=teacher,
+            fit_settings=students,
+            image_size=image_size,
+            work=work,
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
+        raise
     threshold = bundle.card.threshold
     print(f"threshold {threshold.image_score:.5f}: {threshold.method}")
     print(bundle.folder)

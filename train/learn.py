@@ -4,6 +4,7 @@ import hashlib
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from runtime.atomic_write import check_replaceable
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.geometry import GeometrySettings
 from runtime.inspection import AnomalyMap
-from runtime.product import ProductCard, Threshold
+from runtime.product import CARD_NAME, ProductCard, Threshold
 from train.bundle import ProductBundle, write_bundle
 from train.calibrate import threshold_from_good_maps
 from train.data.dataset import Dataset, Sample
@@ -54,9 +56,8 @@ def learn_product(
     """
     work = work or WorkSettings()
     folder = work.folder_for(out)
-    state_path = folder / "state.pt"
-    if out.exists() and not work.overwrite:
-        raise OptionError(f"{out} exists already; name another --out, or pass --overwrite")
+    features, state_path = folder / "features", folder / "state.pt"
+    check_replaceable(out, replace=work.overwrite, marker=CARD_NAME)
     if state_path.exists() and not work.resume:
         raise OptionError(
             f"an interrupted run lies in {folder}; go on with it by --resume, or delete the folder"
@@ -69,7 +70,7 @@ def learn_product(
         teacher,
         ordered,
         geometry,
-        folder=folder / "features",
+        folder=features,
         fingerprint=_fingerprint(data_fingerprint, teacher, teacher_settings, geometry, ordered),
     )
     first_held_out = len(ordered) - held_out
@@ -108,7 +109,10 @@ def learn_product(
     bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
     state_path.unlink(missing_ok=True)
     if not work.keep_features:
-        shutil.rmtree(folder)
+        shutil.rmtree(features)
+        # A work folder of the user's may hold something else.
+        with suppress(OSError):
+            folder.rmdir()
     return bundle
 
 

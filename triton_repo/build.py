@@ -7,6 +7,7 @@ from runtime.atomic_write import atomic_folder, atomic_write
 from runtime.errors import ModelError, OptionError
 from runtime.exported_model import MANIFEST_NAME, ONNX_NAME, ExportedModel
 from runtime.product import CARD_NAME
+from runtime.server_interface import ENSEMBLE
 from triton_repo.check import check_repository
 from triton_repo.configs import (
     ENGINE,
@@ -56,7 +57,7 @@ def build_repository(
     if plan is not None and not plan.is_file():
         raise ModelError(f"TensorRT engine {plan} is missing")
     specs = TensorSpecs(image_size=model.manifest.image_size, grid_side=model.manifest.grid_side)
-    with atomic_folder(out, replace=overwrite) as temporary:
+    with atomic_folder(out, marker=ENSEMBLE, replace=overwrite) as temporary:
         for name, config in model_configs(specs, settings).items():
             (temporary / name / VERSION).mkdir(parents=True)
             # Git and some copying tools leave out empty folders, and Triton needs the ensemble's.

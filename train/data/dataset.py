@@ -14,6 +14,9 @@ from runtime.images import IMAGE_SUFFIXES, ImageArray, load_image
 
 Mask = npt.NDArray[np.bool_]
 
+GOOD = "good"
+"""The folder of good images, in every layout but VisA's original one."""
+
 
 class Sample(ABC):
     """One image with its label and, if there is one, its mask.

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from train.data.dataset import Dataset, FileSample, image_files
-from train.data.prepared import GOOD
+from train.data.dataset import GOOD, Dataset, FileSample, image_files
 
 
 def open_folder(root: Path, product: str) -> Dataset:

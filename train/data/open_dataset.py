@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from runtime.errors import DatasetError, OptionError
-from train.data.dataset import Dataset
+from train.data.dataset import GOOD, Dataset
 from train.data.folder import open_folder
-from train.data.prepared import GOOD, open_prepared
+from train.data.prepared import open_prepared
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.visa import SPLIT_FILE, open_visa
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from runtime.errors import DatasetError
-from train.data.dataset import Dataset, FileSample, image_files
+from train.data.dataset import GOOD, Dataset, FileSample, image_files
 
-GOOD = "good"
 _MASKS = "ground_truth"
 
 

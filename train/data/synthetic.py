@@ -10,7 +10,7 @@ from tqdm import tqdm
 from runtime.atomic_write import atomic_folder
 from runtime.errors import OptionError
 from runtime.images import ImageArray
-from train.data.dataset import Dataset, Mask, Sample
+from train.data.dataset import GOOD, Dataset, Mask, Sample
 from train.data.synthetic_defects import Defect
 from train.data.synthetic_product import DrawnProduct, draw_product
 
@@ -115,7 +115,7 @@ def write_synthetic(settings: SyntheticSettings, folder: Path, *, overwrite: boo
         OptionError: `folder` exists and `overwrite` is false.
     """
     dataset = open_synthetic(settings)
-    with atomic_folder(folder, replace=overwrite) as temporary:
+    with atomic_folder(folder, marker=GOOD, replace=overwrite) as temporary:
         for sample in tqdm((*dataset.train, *dataset.test), desc="drawing", unit="image"):
             image = sample.pixels()
             path = temporary / f"{sample.name}.png"
