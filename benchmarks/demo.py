@@ -75,8 +75,10 @@ def _size_table(evaluation: Evaluation) -> str:
 
 
 def _write_contact_sheet(out: Path) -> None:
-    """A good part and one defect of each kind, under each other."""
+    """A good part and the largest defect of three kinds, two by two."""
     chosen = [sorted((out / "overlays").glob(f"test_{kind}_*"))[-1] for kind in _SHEET]
-    pictures = [Image.fromarray(read_image(path)) for path in chosen]
-    sheet = np.vstack([np.asarray(picture.reduce(2)) for picture in pictures])
-    write_jpeg(out / "contact_sheet.jpg", sheet)
+    good, dent, scratch, stain = (
+        np.asarray(Image.fromarray(read_image(path)).reduce(2)) for path in chosen
+    )
+    rows = [np.hstack([good, dent]), np.hstack([scratch, stain])]
+    write_jpeg(out / "contact_sheet.jpg", np.vstack(rows))

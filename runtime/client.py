@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -88,9 +89,10 @@ class Client:
             ServerError: The server cannot be asked.
             OptionError: Shared memory was wished for and cannot be had.
         """
-        if self._transport is None:
-            self._transport = self._choose_transport()
-        return self._transport
+        with self._lock:
+            if self._transport is None:
+                self._transport = self._choose_transport()
+            return self._transport
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
         """Whether the server answers within `timeout_s` and has its models loaded."""
@@ -143,7 +145,8 @@ class Client:
         start = perf_counter()
         name, content, (height, width) = _prepare(image)
         transport = self.transport
-        with self._lock:
+        # The two shared regions hold one image and one map.
+        with self._lock if transport == "shared-memory" else nullcontext():
             try:
                 result, anomaly_map = self._infer(
                     content, (height, width), product, want_map, transport
@@ -218,7 +221,9 @@ class Client:
         try:
             self._pixels_in.reserve(1)
         except (self._failure, memory_library.SharedMemoryException) as error:
-            if isinstance(error, self._failure) and "UNAVAILABLE" in str(error.status()):
+            # Only a server that answers can say that it cannot open the region.
+            status = str(error.status()) if isinstance(error, self._failure) else ""
+            if "UNAVAILABLE" in status or "DEADLINE_EXCEEDED" in status:
                 raise self._translate(error, "image") from error
             if self._wished_transport == "shared-memory":
                 raise OptionError(

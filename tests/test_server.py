@@ -132,6 +132,20 @@ def test_concurrent_requests_share_engine_runs_and_get_their_own_answers(
     assert runs < 12
 
 
+@pytest.mark.parametrize("transport", ["shared-memory", "grpc"])
+def test_one_client_in_several_threads_gives_each_its_own_answer(
+    server: TritonServer, detector: Detector, transport: str
+) -> None:
+    images = [random_image(60, 60 + 10 * number, number) for number in range(8)]
+    with Client(server.grpc_address, transport=transport) as client, ThreadPoolExecutor(4) as pool:
+        inspections = list(pool.map(client.inspect, images))
+    for image, inspection in zip(images, inspections, strict=True):
+        assert inspection.anomaly_map is not None
+        expected = detector.inspect(image).anomaly_map
+        assert expected is not None
+        assert np.abs(inspection.anomaly_map - expected).max() < 1e-5
+
+
 def _engine_statistics(server: TritonServer) -> tuple[int, int]:
     """Tiles that the engine ran so far, and in how many runs."""
     with grpc.InferenceServerClient(server.grpc_address) as raw:

@@ -75,6 +75,26 @@ def test_tokens_equal_timms_own_where_timm_resamples_in_the_same_way(
         assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("vit_tiny_patch16_224", 196),
+        ("eva02_tiny_patch14_224", 256),
+        ("vit_small_patch16_dinov3", 196),
+    ],
+)
+@torch.inference_mode()
+def test_other_families_of_vision_transformers_can_be_teachers(
+    name: str, tokens: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+    settings = TeacherSettings(teacher=name, teacher_weights=path)
+    shallow, deep = load_teacher(settings, image_size=224)(random_tiles())
+    assert shallow.shape == deep.shape == (2, tokens, model.embed_dim)
+
+
 def test_the_trunk_ends_behind_the_last_block_that_is_needed(register_weights: Path) -> None:
     assert len(teacher_of(register_weights, layers=(2, 5)).trunk.blocks) == 5
 

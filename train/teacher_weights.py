@@ -91,6 +91,8 @@ def _create(name: str, *, pretrained: bool) -> Any:
     try:
         trunk = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:
+        if not pretrained:
+            raise
         # Hubs fail in many ways (network, proxy, missing file), each with another type.
         raise ModelError(
             f"the weights of {name} could not be downloaded ({error}); without a network, name a "
