@@ -143,6 +143,29 @@ def test_a_resumed_run_refuses_other_settings(  # type: ignore[no-untyped-def]
         learn(resume=True, settings=replace(QUICK, lr=1e-2))
 
 
+def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-untyped-def]
+    learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.learn, "_calibrate", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learn()
+    with pytest.raises(OptionError, match="after 20 updates, more than the 10 asked for"):
+        learn(resume=True, settings=replace(QUICK, steps=10))
+
+
+def test_a_damaged_state_is_named(  # type: ignore[no-untyped-def]
+    learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train.learn, "_calibrate", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            learn()
+    state = tmp_path / ".plate.training" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(OptionError, match=r"state\.pt, cannot be read"):
+        learn(resume=True)
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -130,13 +130,25 @@ class _Trainer:
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            # torch raises many types for files that are damaged, or hold more than tensors.
+            raise OptionError(
+                f"the state of the interrupted run, {path}, cannot be read ({error}); delete it, "
+                "and train without --resume"
+            ) from error
         for name, value in self._fixed().items():
             if state["settings"].get(name) != value:
                 raise OptionError(
                     f"{path} is the state of a run with {name} = {state['settings'].get(name)}, "
                     f"now it is {value}; resume with the same settings, or delete the state"
                 )
+        if state["step"] > self.total_steps:
+            raise OptionError(
+                f"{path} is the state of a run after {state['step']} updates, more than the "
+                f"{self.total_steps} asked for; ask for as many or more, or delete the state"
+            )
         self.step = state["step"]
         self.best_step = state["best_step"]
         self.best_loss = state["best_loss"]
