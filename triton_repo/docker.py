@@ -10,6 +10,7 @@ from triton_repo.configs import ENGINE
 from triton_repo.server import ServerSettings
 
 _IMAGE = "l2bt-edge-server"
+_DOCKERFILE = Path(__file__).parent / "Dockerfile"
 
 
 def docker_command(repository: Path, *, device: str, settings: ServerSettings) -> str:
@@ -21,7 +22,7 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
         settings: Host and ports on which the container is reached.
 
     Raises:
-        OptionError: The device is unknown.
+        OptionError: The device is unknown, or this is no clone of the project.
         ModelError: A GPU is wished for, and the repository holds no TensorRT engine.
     """
     if device not in ("cpu", "gpu"):
@@ -30,6 +31,11 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
         raise ModelError(
             f"{repository} holds no TensorRT engine; build one from {ENGINE}/{VERSION}/model.onnx "
             "on that machine and add it with l2bt repository --plan"
+        )
+    if not _DOCKERFILE.is_file():
+        raise OptionError(
+            f"{_DOCKERFILE} is missing: the image is built from a clone of the project; run the "
+            "command there, in an environment made by make setup"
         )
     ports = [
         part
@@ -47,6 +53,5 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
     run += ["--model-repository=/models", "--model-control-mode=explicit"]
     run += [f"--load-model={ENSEMBLE}", "--disable-auto-complete-config"]
     run += [f"--model-config-name={CPU}"] if device == "cpu" else []
-    dockerfile = Path(__file__).parent / "Dockerfile"
-    build = ["docker", "build", "-t", _IMAGE, "-f", str(dockerfile), str(dockerfile.parents[1])]
+    build = ["docker", "build", "-t", _IMAGE, "-f", str(_DOCKERFILE), str(_DOCKERFILE.parents[1])]
     return f"{join(build)}\n{join(run)}"
