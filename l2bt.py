@@ -6,6 +6,7 @@ Example:
     ...     print(detector.inspect("part.jpg").verdict)
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -222,6 +223,9 @@ def main() -> NoReturn:
     from runtime.errors import L2BTError
     from runtime.extras import naming_the_extra
 
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     app = App(
         name="l2bt",
         help="L2BT Edge: find tiny defects in high-resolution images.",

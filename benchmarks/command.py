@@ -14,12 +14,14 @@ def evaluate(
     precision: str | None = None,
     out: Path = Path("results"),
     overlays: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Inspect a labelled test set and write metrics.json and images.csv.
 
     Args:
         data: Root folder of the data set, or "synthetic".
-        product: Class or product; needed in the layouts visa, visa-prepared and mvtec.
+        product: Class or product; needed in the layouts visa, visa-prepared and mvtec. The model is
+            refused if it holds another.
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
         model: An exported model, or a product bundle to run in PyTorch. Excludes --server.
         server: host:port of a server's gRPC interface. Excludes --model.
@@ -27,6 +29,7 @@ def evaluate(
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
         out: Folder for the results.
         overlays: Write a picture of each image to OUT/overlays.
+        overwrite: Replace older results in OUT.
     """
     from benchmarks.evaluate import evaluate as run
     from benchmarks.evaluate import metrics_table
@@ -37,7 +40,9 @@ def evaluate(
     with open_inspector(
         model=model, server=server, transport=transport, precision=precision
     ) as inspector:
-        evaluation = run(inspector, dataset, out, overlays=overlays)
+        evaluation = run(
+            inspector, dataset, out, product=product, overlays=overlays, overwrite=overwrite
+        )
     print(metrics_table(evaluation.metrics))
     print(out)
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from benchmarks.metrics import PixelAuroc, image_auroc
 from runtime.atomic_write import atomic_write
-from runtime.errors import DatasetError
+from runtime.errors import DatasetError, OptionError
 from runtime.inspect_files import write_jpeg
 from runtime.inspection import Inspection, Inspector
 from runtime.json_files import write_json
@@ -18,6 +18,7 @@ from runtime.overlay import draw_inspection
 from train.data.dataset import Dataset, Sample
 
 SCHEMA = "l2bt.metrics/1"
+METRICS_NAME = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Metrics:
         i_auroc: Image-level AUROC; None where a class is missing.
         p_auroc: Pixel-level AUROC; None where there are no masks.
         p_auroc_error_bound: Proven bound of its error.
+        without_mask: Defective images without a mask, which `p_auroc` leaves out.
         threshold: Image threshold of the product.
         false_alarms: Good images judged defective.
         misses: Defective images judged good.
@@ -46,6 +48,7 @@ class Metrics:
     i_auroc: float | None
     p_auroc: float | None
     p_auroc_error_bound: float | None
+    without_mask: int
     threshold: float
     false_alarms: int
     misses: int
@@ -80,7 +83,13 @@ class Evaluation:
 
 
 def evaluate(
-    inspector: Inspector, dataset: Dataset, out: Path, *, overlays: bool = False
+    inspector: Inspector,
+    dataset: Dataset,
+    out: Path,
+    *,
+    product: str | None = None,
+    overlays: bool = False,
+    overwrite: bool = False,
 ) -> Evaluation:
     """Inspect all test images; write `metrics.json`, `images.csv` and, if asked for, pictures.
 
@@ -88,22 +97,29 @@ def evaluate(
         inspector: A detector, the reference, or a client.
         dataset: Its test images are used.
         out: Folder for the results.
+        product: What the inspector must hold; whatever it holds if left out.
         overlays: Whether to write a picture of each image to `out/overlays`.
+        overwrite: Whether older results in `out` may be replaced.
 
     Raises:
+        OptionError: `out` holds results and `overwrite` is false.
+        UnknownProductError: The inspector does not hold `product`.
         DatasetError: There are no test images, or a mask is wrong.
     """
     if not dataset.test:
         raise DatasetError(
             f"{dataset.product} has no test images; add test/good/ and test/<defect>/"
         )
+    if (out / METRICS_NAME).exists() and not overwrite:
+        raise OptionError(f"{out} holds results already; name another --out, or pass --overwrite")
     pixel_auroc = PixelAuroc()
     rows: list[ImageResult] = []
+    without_mask = 0
     start = time.perf_counter()
     for sample in tqdm(dataset.test, desc="evaluating", unit="image"):
-        inspection = inspector.inspect(sample.source(), product=dataset.product)
+        inspection = inspector.inspect(sample.source(), product=product)
         rows.append(_row(sample, inspection))
-        _add_pixels(pixel_auroc, sample, inspection)
+        without_mask += not _add_pixels(pixel_auroc, sample, inspection)
         if overlays:
             _write_overlay(sample, inspection, out / "overlays")
     seconds = time.perf_counter() - start
@@ -111,12 +127,13 @@ def evaluate(
     wrong = [row.is_defective for row in rows if not row.is_right]
     pixels = pixel_auroc.result()
     metrics = Metrics(
-        product=dataset.product,
+        product=inspection.product,
         good_images=labels.count(False),
         defective_images=labels.count(True),
         i_auroc=image_auroc([row.score for row in rows], labels),
         p_auroc=pixels.value if pixels else None,
         p_auroc_error_bound=pixels.error_bound if pixels else None,
+        without_mask=without_mask,
         threshold=inspection.threshold,
         false_alarms=wrong.count(False),
         misses=wrong.count(True),
@@ -124,7 +141,7 @@ def evaluate(
         transport=inspection.transport,
         seconds_per_image=seconds / len(rows),
     )
-    write_json(out / "metrics.json", metrics)
+    write_json(out / METRICS_NAME, metrics)
     _write_rows(rows, out / "images.csv")
     return Evaluation(metrics=metrics, images=tuple(rows))
 
@@ -143,7 +160,12 @@ def metrics_table(metrics: Metrics) -> str:
     }
     head = "| " + " | ".join(cells) + " |"
     line = "|" + " --- |" * len(cells)
-    return "\n".join([head, line, "| " + " | ".join(cells.values()) + " |"])
+    table = "\n".join([head, line, "| " + " | ".join(cells.values()) + " |"])
+    if metrics.without_mask:
+        table += (
+            f"\n\n{metrics.without_mask} defective images have no mask; P-AUROC is without them."
+        )
+    return table
 
 
 def _row(sample: Sample, inspection: Inspection) -> ImageResult:
@@ -156,15 +178,17 @@ def _row(sample: Sample, inspection: Inspection) -> ImageResult:
     )
 
 
-def _add_pixels(pixel_auroc: PixelAuroc, sample: Sample, inspection: Inspection) -> None:
+def _add_pixels(pixel_auroc: PixelAuroc, sample: Sample, inspection: Inspection) -> bool:
+    """Count the image's pixels; False if it has no mask to count them by."""
     assert inspection.anomaly_map is not None, "evaluation asks for the map"
     mask = sample.mask(*inspection.anomaly_map.shape)
     if mask is None:
-        return
+        return False
     try:
         pixel_auroc.add(inspection.anomaly_map, mask)
     except ValueError as error:
         raise DatasetError(f"{sample.name}: {error}") from error
+    return True
 
 
 def _write_overlay(sample: Sample, inspection: Inspection, folder: Path) -> None:

@@ -61,7 +61,7 @@ class Client:
         timeout_s: Deadline of each call in seconds.
 
     Raises:
-        OptionError: The transport is unknown.
+        OptionError: The address is no host:port, or the transport is unknown.
         MissingExtraError: tritonclient is not installed.
     """
 
@@ -70,6 +70,12 @@ class Client:
             raise OptionError(f"transport {transport!r}; expected one of {', '.join(TRANSPORTS)}")
         if not timeout_s > 0:
             raise OptionError(f"timeout_s is {timeout_s}; expected a positive number of seconds")
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or not port.isdigit():
+            raise OptionError(
+                f"server address {address!r}; expected host:port of its gRPC interface, such as "
+                "127.0.0.1:8001"
+            )
         self._grpc: Any = require("tritonclient.grpc")
         self._failure: Any = require("tritonclient.utils").InferenceServerException
         self.address = address
@@ -257,7 +263,8 @@ class Client:
             )
         if "UNAVAILABLE" in status or "NOT_FOUND" in status:
             return ServerUnavailableError(
-                f"the server at {self.address} cannot take the request: {message}"
+                f"the server at {self.address} cannot take the request ({message}); is it started "
+                "(l2bt serve) and ready, and is this its gRPC port?"
             )
         return ServerError(f"the server at {self.address} failed: {message} ({status})")
 

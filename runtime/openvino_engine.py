@@ -31,7 +31,9 @@ class OpenVINOEngine:
         self, onnx_path: Path, *, precision: str = "f32", threads: int | None = None
     ) -> None:
         if precision not in PRECISIONS:
-            raise OptionError(f"precision {precision!r}: on the CPU there is {PRECISIONS}")
+            raise OptionError(
+                f"precision {precision!r}: on the CPU there is {' and '.join(PRECISIONS)}"
+            )
         openvino: Any = require("openvino")
         core = openvino.Core()
         if precision == "bf16":

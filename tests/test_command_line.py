@@ -93,13 +93,17 @@ def test_evaluate_writes_metrics_and_a_row_an_image(
     assert l2bt("synthesize", "plate", *counts, *size, folder=tmp_path).returncode == 0
     metrics = []
     for way in (["--model", exported.folder], ["--server", server.grpc_address]):
-        result = l2bt("evaluate", "--data", "plate", *way, "--overlays", folder=tmp_path)
+        result = l2bt(
+            "evaluate", "--data", "plate", *way, "--overlays", "--overwrite", folder=tmp_path
+        )
         assert result.returncode == 0, result.stderr
         assert "| I-AUROC | P-AUROC |" in result.stdout
         metrics.append(json.loads((tmp_path / "results" / "metrics.json").read_text()))
         with (tmp_path / "results" / "images.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 4
         assert len(list((tmp_path / "results" / "overlays").iterdir())) == 4
+    refused = l2bt("evaluate", "--data", "plate", "--model", exported.folder, folder=tmp_path)
+    assert "holds results already" in refused.stderr
     local, served = metrics
     assert local["i_auroc"] == pytest.approx(served["i_auroc"], abs=1e-3)
     assert local["p_auroc"] == pytest.approx(served["p_auroc"], abs=1e-3)

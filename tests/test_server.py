@@ -350,6 +350,22 @@ def test_a_server_that_fails_to_load_says_why(repository: Path, tmp_path: Path) 
         TritonServer(broken, free_ports(tmp_path / "log.txt")).start()
 
 
+def test_a_port_that_another_server_holds_is_refused_before_the_start(
+    server: TritonServer, repository: Path, tmp_path: Path
+) -> None:
+    port = int(server.grpc_address.split(":")[1])
+    settings = replace(free_ports(tmp_path / "log.txt"), grpc_port=port)
+    with pytest.raises(OptionError, match=f"port {port} on 127.0.0.1 cannot be had"):
+        TritonServer(repository, settings).start()
+    assert not (tmp_path / "log.txt").exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "http://127.0.0.1:8001", ":8001", "host:grpc"])
+def test_an_address_that_is_no_host_and_port_is_refused(address: str) -> None:
+    with pytest.raises(OptionError, match="expected host:port"):
+        Client(address)
+
+
 def test_an_unknown_transport_is_refused() -> None:
     with pytest.raises(OptionError, match="expected one of auto, shared-memory, grpc"):
         Client("127.0.0.1:1", transport="pigeon")

@@ -87,7 +87,9 @@ def _create(name: str, *, pretrained: bool) -> Any:
     timm: Any = require("timm")
     if not timm.is_model(name):
         close = ", ".join(timm.list_models("*dinov2*")[:8])
-        raise OptionError(f"timm has no model {name!r}; teachers are for instance {close}")
+        raise OptionError(
+            f"timm has no model {name!r}; teachers are {DEMO_TEACHER} or for instance {close}"
+        )
     try:
         trunk = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:

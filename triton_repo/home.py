@@ -4,6 +4,7 @@ The wheel keeps the server, its Python backend and one stub a Python version in 
 Triton wants a backend's files side by side, so they are brought together in a folder of our own.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -53,7 +54,9 @@ def prepare_home() -> TritonHome:
     if not stub.is_file():
         raise OptionError(f"{_PACKAGE} {version} runs no python models on Python {python}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = cache / "l2bt-edge" / f"triton-{version}-py{python}"
+    # Links lead into one environment, so another environment gets a home of its own.
+    environment = hashlib.sha256(str(wheel).encode()).hexdigest()[:8]
+    home = cache / "l2bt-edge" / f"triton-{version}-py{python}-{environment}"
     if " " in str(home):
         raise OptionError(
             f"{home} has a space, with which Triton hangs; set XDG_CACHE_HOME to another folder"

@@ -90,6 +90,7 @@ class TritonServer:
             ServerError: It ended, or was not ready in time; the message has the end of its log.
         """
         check_repository(self._repository, config_name=CPU)
+        self._check_ports()
         home = prepare_home()
         environment = server_environment()
         check_stub(home, environment)
@@ -165,6 +166,20 @@ class TritonServer:
             for name, port in zip(names, self._ports, strict=True)
             for flag in (f"--{name}-address={host}", f"--{name}-port={port}")
         ]
+
+    def _check_ports(self) -> None:
+        # Otherwise the server that holds the port would answer for this one.
+        for port in self._ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self._settings.host, port))
+                except OSError as error:
+                    raise OptionError(
+                        f"port {port} on {self._settings.host} cannot be had ({error.strerror}): "
+                        "another server may be running; end it, or choose ports with --grpc-port, "
+                        "--http-port and --metrics-port (0 takes free ones)"
+                    ) from error
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
