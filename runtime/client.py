@@ -102,6 +102,7 @@ class Client:
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
         """Whether the server answers within `timeout_s` and has its models loaded."""
+        self._require_open()
         deadline_s = min(timeout_s or self._timeout_s, self._timeout_s)
         try:
             return bool(
@@ -146,8 +147,7 @@ class Client:
             DeadlineExceededError: The answer did not come in time.
             ServerError: The server failed.
         """
-        if self._client is None:
-            raise L2BTError("this client is closed; open a new one")
+        self._require_open()
         start = perf_counter()
         name, content, (height, width) = _prepare(image)
         transport = self.transport
@@ -176,6 +176,10 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        if self._client is None:
+            raise L2BTError("this client is closed; open a new one")
 
     def _infer(
         self,
@@ -241,10 +245,14 @@ class Client:
         return "shared-memory"
 
     def _forget_shared_memory(self, error: Any) -> None:
-        """After a server's restart its regions are unknown to it: register new ones next time."""
+        """Take other regions next time, where these are lost or still in use."""
         if _LOST_REGION in str(error.message()) or "UNAVAILABLE" in str(error.status()):
             self._pixels_in.close()
             self._map_out.close()
+        elif "DEADLINE_EXCEEDED" in str(error.status()):
+            # The server goes on with the request, and would write its map into the next one's.
+            self._pixels_in.abandon()
+            self._map_out.abandon()
 
     def _translate(self, error: Any, name: str) -> L2BTError:
         """The server's status as one of our exceptions."""

@@ -7,6 +7,7 @@ and not in the network's graph, so that a plant can change them without a new ex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.errors import OptionError
 from runtime.geometry import GeometrySettings
 from runtime.json_files import read_json, write_json
 
@@ -102,12 +103,12 @@ def check_product_name(name: str) -> str:
     """Refuse names that could not be a folder's name on every system.
 
     Raises:
-        ValueError: The name is empty, too long, or has characters beyond letters, digits, ._-.
+        OptionError: The name is empty, too long, or has characters beyond letters, digits, ._-.
     """
     allowed = name.replace("-", "").replace("_", "").replace(".", "")
     if not (0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum()) or name[0] == ".":
-        raise ValueError(
-            f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', "
-            "not beginning with '.'"
+        raise OptionError(
+            f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', not "
+            "beginning with '.'; name the product with --product"
         )
     return name

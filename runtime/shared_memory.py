@@ -24,7 +24,8 @@ class SharedBuffer:
         self._client = client
         self._timeout_s = timeout_s
         self._handle: Any = None
-        self.name = f"l2bt_{os.getpid()}_{uuid.uuid4().hex}"
+        self._abandoned: list[tuple[str, Any]] = []
+        self.name = ""
         self.size = 0
 
     def reserve(self, size: int) -> None:
@@ -36,14 +37,16 @@ class SharedBuffer:
         """
         if size <= self.size:
             return
-        self.close()
+        self._release()
+        self.name = f"l2bt_{os.getpid()}_{uuid.uuid4().hex}"
         self._handle = self._library.create_shared_memory_region(self.name, f"/{self.name}", size)
         try:
             self._client.register_system_shared_memory(
                 self.name, f"/{self.name}", size, client_timeout=self._timeout_s
             )
         except BaseException:
-            self._destroy()
+            self._library.destroy_shared_memory_region(self._handle)
+            self._handle = None
             raise
         self.size = size
 
@@ -56,16 +59,29 @@ class SharedBuffer:
         view = self._library.get_contents_as_numpy(self._handle, np.float32, list(shape))
         return np.array(view, np.float32, copy=True)
 
+    def abandon(self) -> None:
+        """Take another region from now on, and leave this one to a request that still runs.
+
+        The server may read or write it until that request ends, so it is given back at `close`.
+        """
+        if self._handle is not None:
+            self._abandoned.append((self.name, self._handle))
+            self._handle, self.size = None, 0
+
     def close(self) -> None:
-        """Give the region back; may be called twice."""
-        if self._handle is None:
-            return
+        """Give all regions back; may be called twice."""
+        self.abandon()
+        while self._abandoned:
+            self._give_back(*self._abandoned.pop())
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            self._give_back(self.name, self._handle)
+            self._handle, self.size = None, 0
+
+    def _give_back(self, name: str, handle: Any) -> None:
         errors = require("tritonclient.utils")
         # A server that has gone has forgotten the region anyway.
         with suppress(errors.InferenceServerException):
-            self._client.unregister_system_shared_memory(self.name, client_timeout=self._timeout_s)
-        self._destroy()
-
-    def _destroy(self) -> None:
-        self._library.destroy_shared_memory_region(self._handle)
-        self._handle, self.size = None, 0
+            self._client.unregister_system_shared_memory(name, client_timeout=self._timeout_s)
+        self._library.destroy_shared_memory_region(handle)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from runtime.errors import ModelError, OptionError
+from train.bundle import ProductBundle
 from train.data.dataset import Dataset
 from train.import_checkpoints import CheckpointFiles, import_checkpoints
 from train.settings import DEMO_TEACHER, TeacherSettings
@@ -30,16 +31,20 @@ def find(folder: Path, **changes: object) -> CheckpointFiles:
     return CheckpointFiles.find(folder, **names)  # type: ignore[arg-type]
 
 
-def test_checkpoints_become_a_bundle_with_their_students(checkpoints: Path) -> None:
-    files = find(checkpoints)
-    bundle = import_checkpoints(
+def bundle_of(files: CheckpointFiles, **options: object) -> ProductBundle:
+    return import_checkpoints(
         files,
-        checkpoints / "plate",
+        files.forward_net.parent / "plate",
         product="plate",
         teacher_settings=TEACHER,
         image_size=112,
-        thresholds=(0.1, 0.2),
+        **options,  # type: ignore[arg-type]
     )
+
+
+def test_checkpoints_become_a_bundle_with_their_students(checkpoints: Path) -> None:
+    files = find(checkpoints)
+    bundle = bundle_of(files, thresholds=(0.1, 0.2))
     for student, path in (
         (bundle.students.forward_student, files.forward_net),
         (bundle.students.backward_student, files.backward_net),
@@ -52,27 +57,14 @@ def test_checkpoints_become_a_bundle_with_their_students(checkpoints: Path) -> N
 def test_good_images_give_the_threshold_and_the_card_says_so(
     checkpoints: Path, small_dataset: Dataset
 ) -> None:
-    bundle = import_checkpoints(
-        find(checkpoints),
-        checkpoints / "plate",
-        product="plate",
-        teacher_settings=TEACHER,
-        image_size=112,
-        dataset=small_dataset,
-    )
+    bundle = bundle_of(find(checkpoints), dataset=small_dataset)
     assert bundle.card.threshold.image_score > 0
     assert "were trained on" in bundle.card.threshold.method
 
 
 def test_without_a_threshold_or_images_nothing_is_imported(checkpoints: Path) -> None:
     with pytest.raises(OptionError, match="--data"):
-        import_checkpoints(
-            find(checkpoints),
-            checkpoints / "plate",
-            product="plate",
-            teacher_settings=TEACHER,
-            image_size=112,
-        )
+        bundle_of(find(checkpoints))
 
 
 def test_a_missing_checkpoint_is_named(checkpoints: Path) -> None:
@@ -84,26 +76,12 @@ def test_a_checkpoint_that_would_have_to_be_unpickled_is_refused(checkpoints: Pa
     files = find(checkpoints)
     torch.save({"input.weight": Path("would be unpickled")}, files.forward_net)
     with pytest.raises(ModelError, match="cannot be read"):
-        import_checkpoints(
-            files,
-            checkpoints / "plate",
-            product="plate",
-            teacher_settings=TEACHER,
-            image_size=112,
-            thresholds=(0.1, 0.2),
-        )
+        bundle_of(files, thresholds=(0.1, 0.2))
 
 
 def test_students_of_another_width_are_refused(checkpoints: Path) -> None:
     files = find(checkpoints)
     torch.save(Student(8).state_dict(), files.forward_net)
     with pytest.raises(ModelError, match="no student of width 384"):
-        import_checkpoints(
-            files,
-            checkpoints / "plate",
-            product="plate",
-            teacher_settings=TEACHER,
-            image_size=112,
-            thresholds=(0.1, 0.2),
-        )
+        bundle_of(files, thresholds=(0.1, 0.2))
     assert not (checkpoints / "plate").exists()

@@ -252,6 +252,26 @@ def test_an_answer_that_does_not_come_in_time_is_a_deadline_error(server: Triton
         client.inspect(random_image(400, 400))
 
 
+def test_a_request_that_outlived_its_deadline_does_not_touch_the_next_ones_map(
+    server: TritonServer, detector: Detector
+) -> None:
+    late, image = random_image(600, 600, 1), random_image(600, 600, 2)
+    expected = detector.inspect(image).anomaly_map
+    assert expected is not None
+    with Client(server.grpc_address, transport="shared-memory") as client:
+        client.inspect(image)
+        first_region = client._map_out.name
+        client._timeout_s = 0.02
+        with pytest.raises(DeadlineExceededError):
+            client.inspect(late)
+        client._timeout_s = 60
+        for _ in range(3):
+            found = client.inspect(image).anomaly_map
+            assert found is not None
+            assert np.abs(found - expected).max() < 1e-5
+        assert client._map_out.name != first_region
+
+
 def _unused_address() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

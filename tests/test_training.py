@@ -192,6 +192,27 @@ def test_a_kept_cache_saves_the_teacher_pass_of_the_next_run(  # type: ignore[no
     assert "(0 of them in this run)" in capsys.readouterr().out
 
 
+def test_a_cut_cache_is_refused(learn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    learn(keep_features=True)
+    tokens = tmp_path / ".plate.training" / "features" / "tokens.f16"
+    tokens.write_bytes(tokens.read_bytes()[:1000])
+    with pytest.raises(OptionError, match=r"tokens\.f16 is not the \d+ bytes"):
+        learn(overwrite=True)
+
+
+def test_a_product_name_that_cannot_be_is_refused_before_any_work(
+    four_plates: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="product name 'my parts': expected .*--product"):
+        learn_product(
+            replace(four_plates, product="my parts"),
+            tmp_path / "parts",
+            teacher_settings=TEACHER,
+            fit_settings=QUICK,
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_kept_cache_of_other_images_is_refused(learn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     learn(keep_features=True)
     with pytest.raises(OptionError, match="features of other data"):

@@ -30,11 +30,6 @@ class ProductBundle:
     students: Students
 
 
-def is_bundle(folder: Path) -> bool:
-    """Whether the folder claims to be a product bundle."""
-    return (folder / STUDENTS_NAME).is_file()
-
-
 def write_bundle(
     folder: Path, card: ProductCard, students: Students, *, overwrite: bool = False
 ) -> ProductBundle:

@@ -64,7 +64,8 @@ def cache_features(
         fingerprint: Of data, teacher and geometry: a cache of something else is not taken.
 
     Raises:
-        OptionError: The disk has too little room, or `folder` holds the cache of something else.
+        OptionError: The disk has too little room, or `folder` holds the cache of something
+            else or a damaged one.
         BadImageError: An image cannot be read.
     """
     tokens_path, index_path = folder / _TOKENS_NAME, folder / _INDEX_NAME
@@ -76,6 +77,9 @@ def cache_features(
                 f"{folder} holds features of other data, another teacher or another size; "
                 "delete it, or name another folder"
             )
+        size = int(np.prod(shape)) * 2
+        if not tokens_path.is_file() or tokens_path.stat().st_size != size:
+            raise OptionError(f"{tokens_path} is not the {size} bytes that it was; delete {folder}")
         tokens = np.memmap(tokens_path, np.float16, mode="r+", shape=shape)
         heights, widths = index.heights, index.widths
     else:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from runtime.atomic_write import check_replaceable
 from runtime.errors import DatasetError, ModelError, OptionError
 from runtime.geometry import GeometrySettings
 from runtime.inspection import AnomalyMap
-from runtime.product import ProductCard, Threshold
+from runtime.product import CARD_NAME, ProductCard, Threshold, check_product_name
 from train.bundle import ProductBundle, write_bundle
 from train.calibrate import threshold_from_good_maps
 from train.data.dataset import Dataset
@@ -76,7 +77,8 @@ def import_checkpoints(
         overwrite: Replace an existing bundle.
 
     Raises:
-        OptionError: Neither or both of `dataset` and `thresholds` are given.
+        OptionError: Neither or both of `dataset` and `thresholds` are given, the product's name is
+            unfit, or `out` exists.
         ModelError: A checkpoint is damaged, or does not fit the teacher.
         DatasetError: The data set has no good image.
     """
@@ -85,6 +87,8 @@ def import_checkpoints(
             "the checkpoints hold no threshold: give good images with --data, or the numbers with "
             "--image-threshold and --pixel-threshold"
         )
+    check_product_name(product)
+    check_replaceable(out, replace=overwrite, marker=CARD_NAME)
     teacher = load_teacher(teacher_settings, image_size=image_size)
     students = Students(teacher.card.dimension)
     for student, path in (

@@ -18,7 +18,7 @@ from runtime.atomic_write import check_replaceable
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.geometry import GeometrySettings
 from runtime.inspection import AnomalyMap
-from runtime.product import CARD_NAME, ProductCard, Threshold
+from runtime.product import CARD_NAME, ProductCard, Threshold, check_product_name
 from train.bundle import ProductBundle, write_bundle
 from train.calibrate import threshold_from_good_maps
 from train.data.dataset import Dataset, Sample
@@ -51,12 +51,14 @@ def learn_product(
 
     Raises:
         DatasetError: There are fewer than two good images.
-        OptionError: `out` exists, an interrupted run is in the way, or an option cannot be met.
+        OptionError: The product's name is unfit, `out` exists, an interrupted run is in the way, or
+            an option cannot be met.
         TrainingError: The loss is no finite number.
     """
     work = work or WorkSettings()
     folder = work.folder_for(out)
     features, state_path = folder / "features", folder / "state.pt"
+    check_product_name(dataset.product)
     check_replaceable(out, replace=work.overwrite, marker=CARD_NAME)
     if state_path.exists() and not work.resume:
         raise OptionError(
