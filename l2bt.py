@@ -83,6 +83,7 @@ _COMMANDS = {
     "repository": ("triton_repo.command:repository", "Fill a Triton model repository."),
     "serve": ("triton_repo.command:serve", "Run the Triton server."),
     "inspect": ("l2bt:inspect", "Inspect images; one JSON line and one picture each."),
+    "threshold": ("l2bt:threshold", "Show or change a product's thresholds, without training."),
     "evaluate": ("benchmarks.command:evaluate", "Measure a model on a labelled test set."),
     "demo": ("benchmarks.command:demo", "From drawn good images to verdicts, all in one."),
     "synthesize": ("train.command:synthesize", "Draw a data set with defects of known size."),
@@ -214,6 +215,50 @@ def inspect(
                 show_picture(read_image(result.picture), title=result.path.name)
     if failures:
         sys.exit(f"l2bt: {failures} of {len(files)} images could not be inspected")
+
+
+def threshold(
+    model: Path,
+    *,
+    false_alarm_rate: float | None = None,
+    region_false_alarm_rate: float | None = None,
+    good: Path | None = None,
+    image_score: float | None = None,
+    pixel_value: float | None = None,
+) -> None:
+    """Show a product's thresholds, or change them without training or exporting it again.
+
+    Args:
+        model: A product bundle, an exported model or a model repository. Each has its own copy.
+        false_alarm_rate: Share of good parts that may be judged defective, such as 0.02.
+        region_false_alarm_rate: Share of good parts that may have a region; the same by default.
+        good: Folder of good images that were not trained on, to take instead of those held out in
+            training; they are inspected first. For a bundle or an exported model.
+        image_score: The image threshold by hand. Excludes the rates.
+        pixel_value: The pixel threshold by hand. Excludes the rates.
+    """
+    from runtime.card_files import CardFiles
+    from runtime.change_threshold import describe, wished_threshold
+
+    files = CardFiles.find(model)
+    rates_given = not (false_alarm_rate is None and region_false_alarm_rate is None)
+    by_hand = not (image_score is None and pixel_value is None)
+    if rates_given or by_hand or good is not None:
+        chosen, calibration = wished_threshold(
+            files,
+            false_alarm_rate=false_alarm_rate,
+            region_false_alarm_rate=region_false_alarm_rate,
+            image_score=image_score,
+            pixel_value=pixel_value,
+            good=good,
+            open_detector=lambda: open_model(model),
+        )
+        files = files.change_threshold(chosen, calibration)
+        for path in files.paths:
+            print(f"wrote {path}")
+        if files.is_repository:
+            print("a server that runs takes it over when it is started again (l2bt serve)")
+    print(describe(files.card))
 
 
 def main() -> NoReturn:

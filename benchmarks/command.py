@@ -1,50 +1,103 @@
 """The commands of this room: evaluate, demo."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+    from runtime.detector import EngineDetector
 
 
 def evaluate(
     *,
     data: str,
     product: str | None = None,
+    products: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     layout: str = "auto",
     model: Path | None = None,
     server: str | None = None,
     transport: str = "auto",
     precision: str | None = None,
+    protocol: str = "exact",
     out: Path = Path("results"),
+    report: Annotated[bool, Parameter(negative="--no-report")] = True,
     overlays: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> None:
-    """Inspect a labelled test set and write metrics.json and images.csv.
+    """Inspect a labelled test set; write metrics (JSON, CSV, Markdown) and report.html.
 
     Args:
         data: Root folder of the data set, or "synthetic".
         product: Class or product; needed in the layouts visa, visa-prepared and mvtec. The model is
             refused if it holds another.
+        products: Several of them, or "all": results in OUT/PRODUCT, and their mean in OUT. One that
+            fails does not stop the others.
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
-        model: An exported model, or a product bundle to run in PyTorch. Excludes --server.
+        model: An exported model, or a product bundle to run in PyTorch; with --products the folder
+            that holds one for each. Excludes --server.
         server: host:port of a server's gRPC interface. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        protocol: AU-PRO in the tables: exact, over every threshold; or paper, at the 99 thresholds
+            of the paper's authors.
         out: Folder for the results.
+        report: Write report.html.
         overlays: Write a picture of each image to OUT/overlays.
         overwrite: Replace older results in OUT.
+        resume: With --products: keep the results of those that have some.
     """
     from benchmarks.evaluate import evaluate as run
-    from benchmarks.evaluate import metrics_table
+    from benchmarks.evaluate_each import evaluate_each
+    from benchmarks.results import markdown_table
     from l2bt import open_inspector
+    from runtime.errors import OptionError
     from train.data.open_dataset import open_dataset
+    from train.each_product import chosen_products, end_with_failures
 
-    dataset = open_dataset(data, product=product, layout=layout)
-    with open_inspector(
-        model=model, server=server, transport=transport, precision=precision
-    ) as inspector:
-        evaluation = run(
-            inspector, dataset, out, product=product, overlays=overlays, overwrite=overwrite
-        )
-    print(metrics_table(evaluation.metrics))
+    def open_one(folder: Path | None) -> "EngineDetector | Client":
+        return open_inspector(model=folder, server=server, transport=transport, precision=precision)
+
+    chosen = chosen_products(data, product=product, products=products, layout=layout)
+    if chosen is None:
+        if resume:
+            raise OptionError("--resume belongs to --products")
+        dataset = open_dataset(data, product=product, layout=layout)
+        with open_one(model) as inspector:
+            evaluation = run(
+                inspector,
+                dataset,
+                out,
+                product=product,
+                protocol=protocol,
+                report=report,
+                overlays=overlays,
+                overwrite=overwrite,
+            )
+        for warning in evaluation.metrics.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        for name, reason in evaluation.metrics.undefined.items():
+            print(f"{name} undefined: {reason}", file=sys.stderr)
+        print(markdown_table([evaluation.metrics]))
+        print(out)
+        return
+    summary = evaluate_each(
+        chosen,
+        out,
+        open_dataset_of=lambda name: open_dataset(data, product=name, layout=layout),
+        open_inspector_of=lambda name: open_one(model / name if model is not None else None),
+        protocol=protocol,
+        report=report,
+        overlays=overlays,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    print(markdown_table(summary.products))
     print(out)
+    end_with_failures(summary.failures, of=len(chosen), doing="evaluation")
 
 
 def demo(*, out: Path = Path("demo"), overwrite: bool = False) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.evaluate import Evaluation, evaluate, metrics_table
+from benchmarks.evaluate import Evaluation, evaluate
+from benchmarks.results import markdown_table
 from export.fuse import export_product
 from runtime.atomic_write import atomic_write, check_replaceable
 from runtime.client import Client
@@ -57,7 +58,7 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
         print(f"4/4 inspecting {len(dataset.test)} new images over {client.transport}")
         evaluation = evaluate(client, dataset, out, overlays=True)
     _write_contact_sheet(out)
-    table = f"{metrics_table(evaluation.metrics)}\n\n{_size_table(evaluation)}\n"
+    table = f"{markdown_table([evaluation.metrics])}\n\n{_size_table(evaluation)}\n"
     print(table)
     atomic_write(out / "results.md", table)
     return out / "results.md"

@@ -23,6 +23,7 @@ from runtime.errors import (
 from runtime.extras import require
 from runtime.images import ImageArray, ImageLike, check_image, encoded_size
 from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.product import ProductCard
 from runtime.server_interface import (
     ANOMALY_MAP,
     DETAILS,
@@ -33,6 +34,7 @@ from runtime.server_interface import (
     REGION_COLUMNS,
     REGIONS,
     SCORE,
+    WANT_CARD,
     WANT_MAP,
 )
 from runtime.shared_memory import SharedBuffer
@@ -162,6 +164,37 @@ class Client:
                 raise self._translate(error, name) from error
         total_ms = 1e3 * (perf_counter() - start)
         return _to_inspection(result, anomaly_map, transport, total_ms)
+
+    def read_card(self, *, product: str | None = None) -> ProductCard:
+        """The product's card as the server holds it, at the cost of inspecting one pixel.
+
+        Args:
+            product: Name of the product; may be left out where the server holds one.
+
+        Raises:
+            UnknownProductError: The server does not know `product`.
+            ServerUnavailableError: No server answers, or it is starting or went away.
+            ServerError: The server failed, or its repository is of an older version.
+        """
+        self._require_open()
+        parameters = {WANT_MAP: False, WANT_CARD: True, **({PRODUCT: product} if product else {})}
+        try:
+            result = self._client.infer(
+                ENSEMBLE,
+                [self._input(np.zeros((1, 1, 3), np.uint8), shared=False)],
+                outputs=[self._grpc.InferRequestedOutput(DETAILS)],
+                parameters=parameters,
+                client_timeout=self._timeout_s,
+            )
+        except self._failure as error:
+            raise self._translate(error, "image") from error
+        details = json.loads(result.as_numpy(DETAILS)[0])
+        if "card" not in details:
+            raise ServerError(
+                f"the server at {self.address} does not tell its product's card; fill its "
+                "repository again with l2bt repository"
+            )
+        return ProductCard.from_json(details["card"])
 
     def close(self) -> None:
         """Give shared memory back and close the connection; may be called twice."""

@@ -82,6 +82,18 @@ class EngineDetector:
             stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
         )
 
+    def read_card(self, *, product: str | None = None) -> ProductCard:
+        """The product's card: teacher, geometry, thresholds and what they rest on.
+
+        Args:
+            product: Name of the product; may be left out, since this model holds one.
+
+        Raises:
+            UnknownProductError: The model does not know `product`.
+        """
+        check_product(product, known=self.card.product)
+        return self.card
+
     def close(self) -> None:
         """Release the engine; may be called twice."""
         if self._engine is not None:

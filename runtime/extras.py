@@ -10,11 +10,13 @@ from runtime.errors import MissingExtraError
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
     "google": "client",
+    "jinja2": "evaluate",
     "matplotlib": "plot",
     "onnx": "export",
     "onnxscript": "export",
     "openvino": "cpu",
     "safetensors": "train",
+    "scipy": "evaluate",
     "sklearn": "evaluate",
     "tensorboard": "log",
     "timm": "train",
@@ -25,22 +27,26 @@ _EXTRA_OF = {
 }
 
 
-def require(module: str) -> ModuleType:
+def require(module: str, *, extra: str | None = None) -> ModuleType:
     """Import an optional library.
 
     Args:
         module: Dotted name of the module to import.
+        extra: The extra to name, where several bring the library.
 
     Raises:
         MissingExtraError: The module, or something that it needs, is not installed.
     """
-    with naming_the_extra():
+    with naming_the_extra(extra):
         return importlib.import_module(module)
 
 
 @contextmanager
-def naming_the_extra() -> Iterator[None]:
+def naming_the_extra(extra: str | None = None) -> Iterator[None]:
     """Turn the failed import of an optional library into an error that says how to get it.
+
+    Args:
+        extra: The extra to name; by default the smallest that brings the library.
 
     Raises:
         MissingExtraError: A library of one of the extras could not be imported.
@@ -48,8 +54,9 @@ def naming_the_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        extra = _EXTRA_OF.get((error.name or "").split(".")[0])
-        if extra is None:
+        known = _EXTRA_OF.get((error.name or "").split(".")[0])
+        extra = extra or known
+        if known is None or extra is None:
             raise
         raise MissingExtraError(
             f"{error.name} cannot be imported ({error}); install the extra {extra!r}, in a clone "

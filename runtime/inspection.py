@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.images import ImageLike
+from runtime.product import ProductCard
 
 AnomalyMap = npt.NDArray[np.float32]
 
@@ -90,3 +91,6 @@ class Inspector(Protocol):
         self, image: ImageLike, *, product: str | None = None, want_map: bool = True
     ) -> Inspection:
         """Inspect one image; `EngineDetector.inspect` says more."""
+
+    def read_card(self, *, product: str | None = None) -> ProductCard:
+        """What is known about the product that images are held against."""

@@ -24,8 +24,24 @@ def read_json(path: Path, kind: type[T]) -> T:
             names the file and the field.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    return decode_json(content, kind, source=str(path))
+
+
+def decode_json(content: bytes, kind: type[T], *, source: str) -> T:
+    """Decode JSON into a dataclass.
+
+    Args:
+        content: The JSON.
+        kind: The dataclass.
+        source: What to call the JSON in errors.
+
+    Raises:
+        ModelError: It is no JSON, or a field is missing or wrong.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not a valid {kind.__name__}: {error}") from error
+        raise ModelError(f"{source} is not a valid {kind.__name__}: {error}") from error

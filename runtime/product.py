@@ -7,9 +7,11 @@ and not in the network's graph, so that a plant can change them without a new ex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from runtime.errors import OptionError
 from runtime.geometry import GeometrySettings
-from runtime.json_files import read_json, write_json
+from runtime.json_files import decode_json, read_json, write_json
 
 SCHEMA = "l2bt.product/1"
 CARD_NAME = "product.json"
@@ -48,12 +50,41 @@ class Threshold:
         pixel_value: Map values above it form the regions.
         method: How the two were found, in words.
         good_images: Number of good images that they rest on.
+        false_alarm_rate: The highest share of good images that `image_score` lets be judged
+            defective; None if none is guaranteed.
+        region_false_alarm_rate: The same for good images with a region.
     """
 
     image_score: float
     pixel_value: float
     method: str
     good_images: int
+    false_alarm_rate: float | None = None
+    region_false_alarm_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The evidence for a threshold: what good images scored.
+
+    Attributes:
+        images: Their names.
+        scores: Their image scores.
+        peaks: The highest value in each one's anomaly map.
+        seen_in_training: Whether the students were trained on them; then nothing is guaranteed.
+    """
+
+    images: tuple[str, ...]
+    scores: tuple[float, ...]
+    peaks: tuple[float, ...]
+    seen_in_training: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.scores) == len(self.peaks) > 0:
+            raise ValueError(
+                f"calibration has {len(self.images)} images, {len(self.scores)} scores and "
+                f"{len(self.peaks)} peaks; expected as many of each, and at least one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +97,7 @@ class ProductCard:
         teacher: The frozen network.
         geometry: How images are brought to the network's size.
         threshold: From when on an image is defective.
+        calibration: What the threshold was chosen from; None if it was given by hand.
         students_sha256: SHA-256 of `students.safetensors`.
         training: Evidence: data fingerprint, seed, steps, losses, and so on.
         versions: Versions of the libraries that trained it.
@@ -76,6 +108,7 @@ class ProductCard:
     teacher: TeacherCard
     geometry: GeometrySettings
     threshold: Threshold
+    calibration: Calibration | None = None
     students_sha256: str
     training: dict[str, str | int | float | None] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -88,6 +121,19 @@ class ProductCard:
     def write(self, path: Path) -> None:
         """Write the card as JSON, whole or not at all."""
         write_json(path, self)
+
+    def to_json(self) -> str:
+        """The card as text, for the way from a server to its client."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "ProductCard":
+        """The card that `to_json` wrote.
+
+        Raises:
+            ModelError: A field is missing or wrong.
+        """
+        return decode_json(text.encode(), cls, source="the server's card")
 
     @classmethod
     def read(cls, path: Path) -> "ProductCard":

@@ -9,6 +9,7 @@ ENCODED = "encoded"  # (1,) bytes of a JPEG, PNG, BMP, TIFF or WebP file
 # Request parameters.
 PRODUCT = "product"  # text; may be left out where the server holds one product
 WANT_MAP = "want_map"  # bool; true if left out
+WANT_CARD = "want_card"  # bool; false if left out
 
 # Between the steps.
 IMAGE_SIZE = "image_size"  # (2,) int32: height and width in px
@@ -19,5 +20,5 @@ SCORE = "score"  # (1,) float32
 VERDICT = "verdict"  # (1,) text: "good" or "defective"
 REGIONS = "regions"  # (R, 6) float64, columns as below
 REGION_COLUMNS = ("x_px", "y_px", "width_px", "height_px", "area_px", "peak")
-DETAILS = "details"  # (1,) JSON: product, threshold, pixel_threshold, engine, stage_ms
+DETAILS = "details"  # (1,) JSON: product, threshold, pixel_threshold, engine, stage_ms; card
 ANOMALY_MAP = "anomaly_map"  # (H, W) float32

@@ -97,7 +97,7 @@ def test_evaluate_writes_metrics_and_a_row_an_image(
             "evaluate", "--data", "plate", *way, "--overlays", "--overwrite", folder=tmp_path
         )
         assert result.returncode == 0, result.stderr
-        assert "| I-AUROC | P-AUROC |" in result.stdout
+        assert "| I-AUROC | P-AUROC | AUPRO@30% |" in result.stdout
         metrics.append(json.loads((tmp_path / "results" / "metrics.json").read_text()))
         with (tmp_path / "results" / "images.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 4
@@ -105,9 +105,11 @@ def test_evaluate_writes_metrics_and_a_row_an_image(
     refused = l2bt("evaluate", "--data", "plate", "--model", exported.folder, folder=tmp_path)
     assert "holds results already" in refused.stderr
     local, served = metrics
-    assert local["i_auroc"] == pytest.approx(served["i_auroc"], abs=1e-3)
-    assert local["p_auroc"] == pytest.approx(served["p_auroc"], abs=1e-3)
-    assert (local["false_alarms"], local["misses"]) == (served["false_alarms"], served["misses"])
+    assert local["image"]["auroc"] == pytest.approx(served["image"]["auroc"], abs=1e-3)
+    assert local["pixel"]["auroc"] == pytest.approx(served["pixel"]["auroc"], abs=1e-3)
+    assert local["run"]["teacher"] == served["run"]["teacher"]
+    for name in ("false_alarms", "misses", "components_found", "false_alarm_rate"):
+        assert local["decisions"][name] == served["decisions"][name]
 
 
 @pytest.mark.parametrize(

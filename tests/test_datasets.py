@@ -8,7 +8,8 @@ from PIL import Image
 
 from runtime.errors import BadImageError, DatasetError, OptionError
 from tests.conftest import random_image
-from train.data.open_dataset import open_dataset
+from train.data.leaks import images_also_in_training
+from train.data.open_dataset import list_products, open_dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic, write_synthetic
 
 
@@ -176,3 +177,33 @@ def test_a_defective_image_without_its_mask_is_refused_where_the_layout_has_mask
     (tmp_path / "nuts/ground_truth/crack/000_mask.png").unlink()
     with pytest.raises(DatasetError, match="has no mask; expected one of"):
         open_dataset(tmp_path, product="nuts")
+
+
+@pytest.mark.parametrize("write", [write_visa, write_mvtec, write_prepared_visa])
+def test_a_data_set_lists_its_products(write: object, tmp_path: Path) -> None:
+    write(tmp_path)  # type: ignore[operator]
+    assert list_products(tmp_path) == ("nuts",)
+
+
+def test_products_are_listed_in_the_data_sets_order(tmp_path: Path) -> None:
+    for name in ("screw", "bottle"):
+        write_image(tmp_path / name / "train/good/0.png")
+    (tmp_path / "license.txt").touch()
+    assert list_products(tmp_path) == ("bottle", "screw")
+    write_image(tmp_path / "mine/good/0.png")
+    assert list_products(tmp_path / "mine") == ("mine",)
+    assert list_products("synthetic") == ("plate",)
+
+
+def test_a_folder_without_any_layout_lists_nothing_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="has no known layout"):
+        list_products(tmp_path)
+
+
+def test_a_test_image_that_is_a_training_image_is_found_by_its_content(tmp_path: Path) -> None:
+    write_mvtec(tmp_path)
+    assert images_also_in_training(open_dataset(tmp_path, product="nuts")) != {}
+    write_image(tmp_path / "nuts/test/good/000.png", (21, 30))
+    write_image(tmp_path / "nuts/test/crack/000.png", (22, 30))
+    write_mask(tmp_path / "nuts/ground_truth/crack/000_mask.png", (22, 30))
+    assert images_also_in_training(open_dataset(tmp_path, product="nuts")) == {}

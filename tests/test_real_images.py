@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from benchmarks.evaluate import Evaluation, evaluate
+from benchmarks.pixel_metrics import PixelEvaluator
+from benchmarks.plain_evaluator import evaluate_plainly
 from export.fuse import export_product
 from runtime.client import Client
 from runtime.detector import Detector
@@ -82,10 +84,11 @@ def test_openvino_gives_the_map_of_pytorch_on_real_images(
 def test_defects_are_told_from_good_parts(evaluations: tuple[Evaluation, Evaluation]) -> None:
     # Chance is 0.5; part of the images and few steps, so no more is asked than a clear signal.
     metrics = evaluations[0].metrics
-    assert metrics.i_auroc is not None
-    assert metrics.i_auroc > 0.7
-    assert metrics.p_auroc is not None
-    assert metrics.p_auroc > 0.95
+    assert metrics.image is not None
+    assert metrics.image.auroc > 0.7
+    assert metrics.pixel is not None
+    assert metrics.pixel.auroc > 0.95
+    assert metrics.pixel.overlap.aupro["exact"]["30%"] > 0.7
 
 
 def test_the_server_gives_the_same_verdicts_and_numbers(
@@ -95,5 +98,31 @@ def test_the_server_gives_the_same_verdicts_and_numbers(
     assert [image.verdict for image in in_process.images] == [
         image.verdict for image in served.images
     ]
-    assert in_process.metrics.i_auroc == pytest.approx(served.metrics.i_auroc, abs=1e-3)
-    assert in_process.metrics.p_auroc == pytest.approx(served.metrics.p_auroc, abs=1e-3)
+    for name, value in in_process.metrics.columns.items():
+        assert value == pytest.approx(served.metrics.columns[name], abs=1e-3)
+
+
+def test_the_numbers_are_those_of_all_real_pixels_pooled(
+    exported_macaroni: ExportedModel, macaroni: Dataset
+) -> None:
+    few = (*macaroni.test[:2], *macaroni.test[-4:])
+    pixels = PixelEvaluator(good_images=2)
+    images = []
+    with Detector(exported_macaroni.folder) as detector:
+        for sample in few:
+            anomaly_map = detector.inspect(sample.source()).anomaly_map
+            assert anomaly_map is not None
+            mask = sample.mask(*anomaly_map.shape)
+            assert mask is not None
+            pixels.add(sample.name, anomaly_map, mask, is_defective=sample.is_defective)
+            images.append((anomaly_map, mask))
+    found = pixels.result()
+    assert found is not None
+    plain = evaluate_plainly(images)
+    assert found.metrics.auroc == pytest.approx(plain["P-AUROC"], abs=1e-9)
+    assert found.metrics.average_precision == pytest.approx(plain["P-AP"], abs=1e-9)
+    assert found.metrics.best_f1 == pytest.approx(plain["P-F1"], abs=1e-9)
+    for size_bin in found.metrics.overlap.cumulative:
+        assert size_bin.aupro is not None
+        for label, area in size_bin.aupro["paper"].items():
+            assert area == pytest.approx(plain[f"AU-PRO {size_bin.name} {label}"], abs=1e-9)

@@ -91,6 +91,12 @@ def test_the_map_stays_on_the_server_when_it_is_not_wanted(
     assert without.regions == with_map.regions
 
 
+def test_the_server_tells_its_products_card(client: Client, detector: Detector) -> None:
+    assert client.read_card() == detector.read_card(product="plate")
+    with pytest.raises(UnknownProductError, match="unknown product 'bolt'"):
+        client.read_card(product="bolt")
+
+
 def test_images_of_changing_size_are_answered_with_their_own_map(client: Client) -> None:
     for seed, (height, width) in enumerate([(30, 40), (300, 200), (1, 1), (64, 640), (30, 40)]):
         inspection = client.inspect(random_image(height, width, seed))

@@ -13,12 +13,17 @@ import train.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
 from tests.conftest import SMALL_IMAGE_SIZE
 from train.bundle import STUDENTS_NAME, ProductBundle
-from train.calibrate import threshold_from_good_maps
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.fit import fit
 from train.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings, WorkSettings
+from train.settings import (
+    DEMO_TEACHER,
+    FitSettings,
+    TeacherSettings,
+    ThresholdSettings,
+    WorkSettings,
+)
 from train.teacher import Teacher
 
 TEACHER = TeacherSettings(teacher=DEMO_TEACHER)
@@ -264,18 +269,29 @@ def test_one_good_image_is_too_few() -> None:
         learn_product(one, Path("never"), teacher_settings=TEACHER, fit_settings=QUICK)
 
 
-def test_the_threshold_is_the_highest_score_of_the_held_out_good_images() -> None:
-    maps = [np.full((10, 10), value, np.float32) for value in (0.1, 0.3, 0.2)]
-    threshold = threshold_from_good_maps(maps)
-    assert threshold.image_score == np.float32(0.3)
-    assert threshold.pixel_value == np.float32(0.3)
-    assert threshold.good_images == 3
-    assert "at most 1/4" in threshold.method
+def test_the_default_threshold_is_the_highest_score_of_the_held_out_good_images(
+    bundle: ProductBundle,
+) -> None:
+    threshold, calibration = bundle.card.threshold, bundle.card.calibration
+    assert calibration is not None
+    assert threshold.image_score == max(calibration.scores)
+    assert threshold.pixel_value == max(calibration.peaks)
+    assert threshold.good_images == len(calibration.images) == 3
+    assert threshold.false_alarm_rate == pytest.approx(1 / 4)
 
 
-def test_a_threshold_from_images_seen_in_training_says_so() -> None:
-    maps = [np.ones((4, 4), np.float32)]
-    assert "were trained on" in threshold_from_good_maps(maps, seen_in_training=True).method
+def test_a_false_alarm_rate_that_the_held_out_images_cannot_keep_is_refused_before_the_work(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(OptionError, match="needs 19 good images .* so [0-9]+ are missing"):
+        learn_product(
+            open_synthetic(SyntheticSettings(train_images=20, height=100, width=150)),
+            tmp_path / "plate",
+            teacher_settings=TEACHER,
+            fit_settings=QUICK,
+            threshold_settings=ThresholdSettings(false_alarm_rate=0.05),
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_card_says_how_the_product_came_about(bundle: ProductBundle) -> None:

@@ -7,18 +7,20 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from runtime.errors import OptionError
-from train.settings import FitSettings, TeacherSettings, WorkSettings
+from train.settings import FitSettings, TeacherSettings, ThresholdSettings, WorkSettings
 
 
 def train(
     *,
     data: str,
     product: str | None = None,
+    products: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     layout: str = "auto",
     out: Path | None = None,
     image_size: int = 518,
     teacher: Annotated[TeacherSettings, Parameter(name="*")] = TeacherSettings(),
     students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(),
+    thresholds: Annotated[ThresholdSettings, Parameter(name="*")] = ThresholdSettings(),
     work: Annotated[WorkSettings, Parameter(name="*")] = WorkSettings(),
 ) -> None:
     """Learn a product from good images and write its bundle.
@@ -26,33 +28,56 @@ def train(
     Args:
         data: Root folder of the data set, or "synthetic".
         product: Class or product; needed in the layouts visa, visa-prepared and mvtec.
+        products: Several of them, or "all": one bundle each. One that fails does not stop the
+            others; with --resume, those that have a bundle are kept.
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
-        out: Folder for the bundle; products/PRODUCT by default.
+        out: Folder for the bundle, products/PRODUCT by default; with --products the folder that
+            holds one for each.
         image_size: Side of the network's square in px; 1036 in the paper.
         teacher: Which teacher.
         students: How the students are trained.
+        thresholds: Which false alarms are acceptable.
         work: Where training works.
     """
+    from train.bundle import open_bundle
     from train.data.open_dataset import open_dataset
+    from train.each_product import chosen_products, end_with_failures, for_each_product
     from train.learn import learn_product
 
-    dataset = open_dataset(data, product=product, layout=layout)
-    print(f"{dataset.product}: {len(dataset.train)} good images, layout {dataset.layout}")
-    try:
+    def train_one(product: str | None, folder: Path | None, work: WorkSettings) -> None:
+        dataset = open_dataset(data, product=product, layout=layout)
+        print(f"{dataset.product}: {len(dataset.train)} good images, layout {dataset.layout}")
         bundle = learn_product(
             dataset,
-            out or Path("products") / dataset.product,
+            folder or Path("products") / dataset.product,
             teacher_settings=teacher,
             fit_settings=students,
             image_size=image_size,
+            threshold_settings=thresholds,
             work=work,
         )
+        threshold = bundle.card.threshold
+        print(f"threshold {threshold.image_score:.5f}: {threshold.method}")
+        print(bundle.folder)
+
+    def train_one_of_several(product: str) -> None:
+        folder = (out or Path("products")) / product
+        if folder.exists() and work.resume and not work.overwrite:
+            open_bundle(folder)
+            print(f"kept {folder}; --overwrite instead of --resume trains it again")
+            return
+        train_one(product, folder, work.of_one(product))
+
+    chosen = chosen_products(data, product=product, products=products, layout=layout)
+    try:
+        if chosen is None:
+            train_one(product, out, work)
+        else:
+            failures = for_each_product(chosen, train_one_of_several, doing="training")
+            end_with_failures(failures, of=len(chosen), doing="training")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
         raise
-    threshold = bundle.card.threshold
-    print(f"threshold {threshold.image_score:.5f}: {threshold.method}")
-    print(bundle.folder)
 
 
 def import_checkpoints(

@@ -8,13 +8,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from runtime.atomic_write import check_replaceable
+from runtime.conformal import calibrate, choose_threshold
 from runtime.errors import DatasetError, ModelError, OptionError
 from runtime.geometry import GeometrySettings
 from runtime.inspection import AnomalyMap
-from runtime.product import CARD_NAME, ProductCard, Threshold, check_product_name
+from runtime.product import CARD_NAME, Calibration, ProductCard, Threshold, check_product_name
 from train.bundle import ProductBundle, write_bundle
-from train.calibrate import threshold_from_good_maps
-from train.data.dataset import Dataset
+from train.data.dataset import Dataset, Sample
 from train.learn import library_versions
 from train.network import PatchMapNetwork
 from train.settings import TeacherSettings
@@ -102,6 +102,7 @@ def import_checkpoints(
                 f"{path} is no student of width {teacher.card.dimension}: {error}"
             ) from error
     geometry = GeometrySettings(image_size=image_size, patch_size=teacher.patch_size)
+    calibration = None
     if thresholds is not None:
         threshold = Threshold(
             image_score=thresholds[0],
@@ -112,12 +113,14 @@ def import_checkpoints(
     else:
         assert dataset is not None
         network = PatchMapNetwork(teacher, students.to(teacher.device)).eval()
-        threshold = _calibrate(network, dataset, geometry)
+        calibration = _calibrate(network, dataset, geometry)
+        threshold = choose_threshold(calibration)
     card = ProductCard(
         product=product,
         teacher=teacher.card,
         geometry=geometry,
         threshold=threshold,
+        calibration=calibration,
         students_sha256="",
         training={"imported_from": files.forward_net.name},
         versions=library_versions(),
@@ -126,18 +129,20 @@ def import_checkpoints(
 
 
 @torch.inference_mode()
-def _calibrate(network: PatchMapNetwork, dataset: Dataset, geometry: GeometrySettings) -> Threshold:
+def _calibrate(
+    network: PatchMapNetwork, dataset: Dataset, geometry: GeometrySettings
+) -> Calibration:
     if not dataset.train:
         raise DatasetError(f"{dataset.product} has no good images to find a threshold with")
 
-    def anomaly_map(number: int) -> AnomalyMap:
-        pixels = dataset.train[number].pixels()
+    def anomaly_map(sample: Sample) -> tuple[str, AnomalyMap]:
+        pixels = sample.pixels()
         cut = geometry.for_image(*pixels.shape[:2])
         tiles = torch.tensor(cut.cut(pixels), device=network.teacher.device)
-        return cut.stitch(network(tiles).cpu().numpy())
+        return sample.name, cut.stitch(network(tiles).cpu().numpy())
 
-    numbers = tqdm(range(len(dataset.train)), desc="threshold", unit="image")
-    return threshold_from_good_maps(map(anomaly_map, numbers), seen_in_training=True)
+    samples = tqdm(dataset.train, desc="threshold", unit="image")
+    return calibrate(map(anomaly_map, samples), seen_in_training=True)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -15,17 +15,17 @@ import torch
 from tqdm import tqdm
 
 from runtime.atomic_write import check_replaceable
+from runtime.conformal import calibrate, check_false_alarm_rate, choose_threshold
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.geometry import GeometrySettings
 from runtime.inspection import AnomalyMap
-from runtime.product import CARD_NAME, ProductCard, Threshold, check_product_name
+from runtime.product import CARD_NAME, Calibration, ProductCard, check_product_name
 from train.bundle import ProductBundle, write_bundle
-from train.calibrate import threshold_from_good_maps
 from train.data.dataset import Dataset, Sample
 from train.features import FeatureCache, cache_features
 from train.fit import FitResult, fit
 from train.loggers import open_log
-from train.settings import FitSettings, TeacherSettings, WorkSettings
+from train.settings import FitSettings, TeacherSettings, ThresholdSettings, WorkSettings
 from train.students import Students
 from train.teacher import Teacher, load_teacher
 
@@ -37,6 +37,7 @@ def learn_product(
     teacher_settings: TeacherSettings,
     fit_settings: FitSettings,
     image_size: int = 518,
+    threshold_settings: ThresholdSettings | None = None,
     work: WorkSettings | None = None,
 ) -> ProductBundle:
     """Train a product's students and write its bundle.
@@ -47,6 +48,7 @@ def learn_product(
         teacher_settings: Which teacher.
         fit_settings: How the students are trained.
         image_size: Side S of the network's square in px.
+        threshold_settings: The false-alarm rates that the thresholds shall keep.
         work: Where to work.
 
     Raises:
@@ -56,6 +58,7 @@ def learn_product(
         TrainingError: The loss is no finite number.
     """
     work = work or WorkSettings()
+    rates = threshold_settings or ThresholdSettings()
     folder = work.folder_for(out)
     features, state_path = folder / "features", folder / "state.pt"
     check_product_name(dataset.product)
@@ -65,6 +68,9 @@ def learn_product(
             f"an interrupted run lies in {folder}; go on with it by --resume, or delete the folder"
         )
     ordered, held_out = _order_held_out_last(dataset, fit_settings)
+    for name, rate in rates.by_name.items():
+        # Before the work, not after it.
+        check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
     teacher = load_teacher(teacher_settings, image_size=image_size)
     geometry = GeometrySettings(image_size=image_size, patch_size=teacher.patch_size)
     data_fingerprint = dataset.fingerprint()
@@ -92,7 +98,7 @@ def learn_product(
     finally:
         if log is not None:
             log.close()
-    threshold = _calibrate(cache, first_held_out, result.students, geometry)
+    calibration = _calibrate(cache, first_held_out, ordered, result.students, geometry)
     print(
         f"{result.steps} student updates from the cache; the teacher saw each of the "
         f"{len(ordered)} images once ({cache.teacher_images} of them in this run)"
@@ -101,7 +107,12 @@ def learn_product(
         product=dataset.product,
         teacher=teacher.card,
         geometry=geometry,
-        threshold=threshold,
+        threshold=choose_threshold(
+            calibration,
+            false_alarm_rate=rates.false_alarm_rate,
+            region_false_alarm_rate=rates.region_false_alarm_rate,
+        ),
+        calibration=calibration,
         students_sha256="",
         training=_evidence(
             dataset, data_fingerprint, fit_settings, teacher_settings, result, cache
@@ -138,16 +149,23 @@ def _order_held_out_last(dataset: Dataset, settings: FitSettings) -> tuple[list[
 
 
 def _calibrate(
-    cache: FeatureCache, first: int, students: Students, geometry: GeometrySettings
-) -> Threshold:
-    def anomaly_maps() -> Iterator[AnomalyMap]:
+    cache: FeatureCache,
+    first: int,
+    ordered: list[Sample],
+    students: Students,
+    geometry: GeometrySettings,
+) -> Calibration:
+    def held_out() -> Iterator[tuple[str, AnomalyMap]]:
         numbers = range(first, len(cache.image_sizes))
         for number in tqdm(numbers, desc="threshold", unit="image"):
-            yield map_from_tokens(
-                cache.tokens[number], students, geometry, cache.image_sizes[number]
+            yield (
+                ordered[number].name,
+                map_from_tokens(
+                    cache.tokens[number], students, geometry, cache.image_sizes[number]
+                ),
             )
 
-    return threshold_from_good_maps(anomaly_maps())
+    return calibrate(held_out())
 
 
 @torch.inference_mode()

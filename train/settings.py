@@ -1,7 +1,7 @@
 """What can be chosen for training: checked when it is made, and light to import."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.errors import OptionError
@@ -91,6 +91,28 @@ class FitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThresholdSettings:
+    """Which false alarms are acceptable; `l2bt threshold` changes it later.
+
+    Attributes:
+        false_alarm_rate: Share of good parts that may be judged defective, such as 0.02; by default
+            the lowest that the held-out images can keep.
+        region_false_alarm_rate: Share of good parts that may have a region; the same by default.
+    """
+
+    false_alarm_rate: float | None = None
+    region_false_alarm_rate: float | None = None
+
+    @property
+    def by_name(self) -> dict[str, float | None]:
+        """The rates as errors name them."""
+        return {
+            "false-alarm rate": self.false_alarm_rate,
+            "region false-alarm rate": self.region_false_alarm_rate,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkSettings:
     """Where training works, and what it leaves there.
 
@@ -107,6 +129,12 @@ class WorkSettings:
     resume: bool = False
     overwrite: bool = False
     tracker: str | None = None
+
+    def of_one(self, product: str) -> "WorkSettings":
+        """The settings for one of several products, each with a work folder of its own."""
+        if self.work_folder is None:
+            return self
+        return replace(self, work_folder=self.work_folder / product)
 
     def folder_for(self, bundle: Path) -> Path:
         """The work folder of a bundle."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from runtime.errors import DatasetError, OptionError
 from train.data.dataset import GOOD, Dataset
 from train.data.folder import open_folder
-from train.data.prepared import open_prepared
+from train.data.prepared import open_prepared, prepared_products
 from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.data.visa import SPLIT_FILE, open_visa
+from train.data.visa import SPLIT_FILE, open_visa, visa_products
 
 SYNTHETIC = "synthetic"
 LAYOUTS = ("visa", "visa-prepared", "mvtec", "folder", SYNTHETIC)
@@ -41,6 +41,33 @@ def open_dataset(data: str | Path, *, product: str | None = None, layout: str = 
     if found == "visa":
         return open_visa(root, product)
     return open_prepared(root, product, layout=found)
+
+
+def list_products(data: str | Path, *, layout: str = "auto") -> tuple[str, ...]:
+    """The names of all classes or products in a data set, in its own order.
+
+    Args:
+        data: Its root folder, or "synthetic".
+        layout: As for `open_dataset`.
+
+    Raises:
+        DatasetError: No layout fits, or there is no product.
+        OptionError: The layout is unknown.
+    """
+    if layout not in (*LAYOUTS, "auto"):
+        raise OptionError(f"layout {layout!r}; expected auto or one of {', '.join(LAYOUTS)}")
+    if str(data) == SYNTHETIC or layout == SYNTHETIC:
+        return (SyntheticSettings().product,)
+    root = Path(data)
+    if not root.is_dir():
+        raise DatasetError(f"data set folder {root} is missing")
+    found = _detect(root, None) if layout == "auto" else layout
+    if found == "folder":
+        return (root.resolve().name,)
+    names = visa_products(root) if found == "visa" else prepared_products(root)
+    if not names:
+        raise DatasetError(f"{root} holds no product in the layout {found}")
+    return names
 
 
 def _detect(root: Path, product: str | None) -> str:

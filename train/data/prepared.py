@@ -47,6 +47,11 @@ def open_prepared(root: Path, product: str, *, layout: str) -> Dataset:
     return Dataset(product=product, layout=layout, train=tuple(train), test=tuple(test))
 
 
+def prepared_products(root: Path) -> tuple[str, ...]:
+    """The folders in `root` that hold `train/good`."""
+    return tuple(sorted(f.name for f in root.iterdir() if (f / "train" / GOOD).is_dir()))
+
+
 def _mask_of(image: Path, folder: Path) -> Path:
     defect = image.parent.name
     places = [folder / _MASKS / defect, folder / "test" / _MASKS / defect]

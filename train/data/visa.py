@@ -22,13 +22,7 @@ def open_visa(root: Path, product: str) -> Dataset:
             file that it names is missing.
     """
     split_file = root / SPLIT_FILE
-    try:
-        with split_file.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DatasetError(f"{split_file} cannot be read: {error.strerror or error}") from error
-    if not rows or any(column not in rows[0] for column in _COLUMNS):
-        raise DatasetError(f"{split_file}: expected the columns {', '.join(_COLUMNS)}")
+    rows = _read_split(split_file)
     of_class = [row for row in rows if row["object"] == product]
     if not of_class:
         known = ", ".join(sorted({row["object"] for row in rows}))
@@ -38,6 +32,26 @@ def open_visa(root: Path, product: str) -> Dataset:
     if defective := [sample.name for sample in train if sample.is_defective]:
         raise DatasetError(f"{split_file} puts the defective image {defective[0]} into training")
     return Dataset(product=product, layout="visa", train=tuple(train), test=tuple(test))
+
+
+def visa_products(root: Path) -> tuple[str, ...]:
+    """The classes that the split file lists.
+
+    Raises:
+        DatasetError: The split file is missing or has other columns.
+    """
+    return tuple(dict.fromkeys(row["object"] for row in _read_split(root / SPLIT_FILE)))
+
+
+def _read_split(split_file: Path) -> list[dict[str, str]]:
+    try:
+        with split_file.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise DatasetError(f"{split_file} cannot be read: {error.strerror or error}") from error
+    if not rows or any(column not in rows[0] for column in _COLUMNS):
+        raise DatasetError(f"{split_file}: expected the columns {', '.join(_COLUMNS)}")
+    return rows
 
 
 def _sample(root: Path, row: dict[str, str]) -> FileSample:

@@ -23,6 +23,7 @@ from runtime.server_interface import (
     SCORE,
     STAMPS_NS,
     VERDICT,
+    WANT_CARD,
     WANT_MAP,
 )
 
@@ -57,6 +58,7 @@ class TritonPythonModel:
 
     def _judge(self, request: Any) -> Any:
         received_ns = time.monotonic_ns()
+        parameters = json.loads(request.parameters() or "{}")
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
         anomaly_map, score, regions = judge(_input(request, OUTPUT_NAME), height, width, self._card)
@@ -82,6 +84,8 @@ class TritonPythonModel:
             name: getattr(inspection, name)
             for name in ("product", "threshold", "pixel_threshold", "engine", "stage_ms")
         }
+        if parameters.get(WANT_CARD, False):
+            details["card"] = self._card.to_json()
         outputs = [
             pb_utils.Tensor(SCORE, np.array([score], np.float32)),
             _text(VERDICT, inspection.verdict),
@@ -90,7 +94,7 @@ class TritonPythonModel:
         ]
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
-        if json.loads(request.parameters() or "{}").get(WANT_MAP, True):
+        if parameters.get(WANT_MAP, True):
             outputs.append(pb_utils.Tensor(ANOMALY_MAP, np.ascontiguousarray(anomaly_map)))
         return pb_utils.InferenceResponse(output_tensors=outputs)
 

@@ -1,0 +1,113 @@
+"""Evaluating several products in one command, with their mean."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evaluate import REPORT_NAME, evaluate
+from benchmarks.report.page import render_summary
+from benchmarks.results import (
+    METRICS_NAME,
+    Metrics,
+    csv_of_products,
+    markdown_table,
+    mean_columns,
+)
+from runtime.atomic_write import atomic_write
+from runtime.errors import L2BTError, OptionError
+from runtime.inspection import Inspector
+from runtime.json_files import read_json, write_json
+from train.data.dataset import Dataset
+from train.each_product import for_each_product
+
+SUMMARY_SCHEMA = "l2bt.summary/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Several products' numbers, as the `metrics.json` above their folders has them.
+
+    Attributes:
+        schema: Version of this file's layout.
+        products: Each product's metrics.
+        mean: The mean of each column over the products that have it.
+        failures: Why products are missing.
+    """
+
+    schema: str = SUMMARY_SCHEMA
+    products: tuple[Metrics, ...]
+    mean: dict[str, float | None]
+    failures: dict[str, str]
+
+
+def evaluate_each(
+    products: Sequence[str],
+    out: Path,
+    *,
+    open_dataset_of: Callable[[str], Dataset],
+    open_inspector_of: Callable[[str], AbstractContextManager[Inspector]],
+    protocol: str = "exact",
+    report: bool = True,
+    overlays: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Summary:
+    """Evaluate product after product into `out/PRODUCT`, and write the summary into `out`.
+
+    Args:
+        products: Their names.
+        out: Folder for all results.
+        open_dataset_of: Gives a product's data set.
+        open_inspector_of: Gives what inspects a product.
+        protocol: Which AU-PRO the tables show.
+        report: Whether to write the reports.
+        overlays: Whether to write a picture of each image.
+        overwrite: Whether older results may be replaced.
+        resume: Whether products that have results of this protocol are kept as they are.
+
+    Raises:
+        OptionError: `overwrite` and `resume` are both given.
+        L2BTError: No product could be evaluated.
+    """
+    if overwrite and resume:
+        raise OptionError("--overwrite and --resume exclude each other; give one of them")
+    found: dict[str, Metrics] = {}
+
+    def evaluate_one(product: str) -> None:
+        folder = out / product
+        if resume and (folder / METRICS_NAME).is_file():
+            kept = read_json(folder / METRICS_NAME, Metrics)
+            if kept.protocol != protocol:
+                raise OptionError(
+                    f"{folder} has results by the protocol {kept.protocol!r}, and {protocol!r} was "
+                    "asked for; pass --overwrite instead of --resume"
+                )
+            found[product] = kept
+            print(f"kept {folder}")
+            return
+        with open_inspector_of(product) as inspector:
+            found[product] = evaluate(
+                inspector,
+                open_dataset_of(product),
+                folder,
+                product=product,
+                protocol=protocol,
+                report=report,
+                overlays=overlays,
+                overwrite=overwrite,
+            ).metrics
+
+    failures = for_each_product(products, evaluate_one, doing="evaluating")
+    every = tuple(found.values())
+    if not every:
+        reasons = "; ".join(f"{product}: {reason}" for product, reason in failures.items())
+        raise L2BTError(f"no product could be evaluated: {reasons}")
+    summary = Summary(products=every, mean=mean_columns(every), failures=failures)
+    atomic_write(out / "metrics.csv", csv_of_products(every))
+    missing = [f"{product} failed: {reason}" for product, reason in failures.items()]
+    atomic_write(out / "metrics.md", "\n\n".join([markdown_table(every), *missing]) + "\n")
+    if report:
+        atomic_write(out / REPORT_NAME, render_summary(every, failures))
+    write_json(out / METRICS_NAME, summary)
+    return summary

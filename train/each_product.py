@@ -1,0 +1,73 @@
+"""Doing the same for several products: one that fails does not stop the others."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runtime.errors import L2BTError, OptionError
+from train.data.open_dataset import list_products
+
+ALL = "all"
+
+
+def chosen_products(
+    data: str | Path, *, product: str | None, products: Sequence[str] | None, layout: str
+) -> tuple[str, ...] | None:
+    """The products that the options name; None where they speak of a single one.
+
+    Args:
+        data: The data set's root.
+        product: The option for one product.
+        products: The option for several; "all" is all that the data set holds.
+        layout: The data set's layout.
+
+    Raises:
+        OptionError: Both options are given, or a product is named that the data set lacks.
+        DatasetError: The data set cannot be read.
+    """
+    if products is None:
+        return None
+    if product is not None:
+        raise OptionError("--product and --products exclude each other; give one of them")
+    known = list_products(data, layout=layout)
+    if list(products) == [ALL]:
+        return known
+    if unknown := [name for name in products if name not in known]:
+        raise OptionError(f"{data} has no product {', '.join(unknown)}; it has: {', '.join(known)}")
+    return tuple(products)
+
+
+def for_each_product(
+    products: Sequence[str], action: Callable[[str], None], *, doing: str
+) -> dict[str, str]:
+    """Run the action for each product, and go on after a failure.
+
+    Args:
+        products: The products.
+        action: What to do with one.
+        doing: What it is called, such as "training".
+
+    Returns:
+        Why it failed, by product; a bug's traceback is printed where it happens.
+    """
+    failures: dict[str, str] = {}
+    for number, product in enumerate(products, start=1):
+        print(f"[{number}/{len(products)}] {doing} {product}", flush=True)
+        try:
+            action(product)
+        except L2BTError as error:
+            failures[product] = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            failures[product] = repr(error)
+        if product in failures:
+            print(f"{product} failed: {failures[product]}", file=sys.stderr, flush=True)
+    return failures
+
+
+def end_with_failures(failures: dict[str, str], *, of: int, doing: str) -> None:
+    """Exit with status 1 and the list of what failed, if anything did."""
+    if failures:
+        lines = [f"  {product}: {reason}" for product, reason in failures.items()]
+        sys.exit("\n".join([f"l2bt: {doing} failed for {len(failures)} of {of} products", *lines]))
