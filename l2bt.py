@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownProductError,
     )
-    from runtime.inspection import Inspection, Region
+    from runtime.inspection import Inspection
+    from runtime.region import Region
     from train.reference import ReferenceDetector
 
 # Imported when they are first used: a line PC has no torch, and the command's help no patience.
@@ -37,7 +38,7 @@ _PUBLIC = {
     "Client": "runtime.client",
     "Detector": "runtime.detector",
     "Inspection": "runtime.inspection",
-    "Region": "runtime.inspection",
+    "Region": "runtime.region",
     "ReferenceDetector": "train.reference",
     "BadImageError": "runtime.errors",
     "DatasetError": "runtime.errors",

@@ -13,7 +13,7 @@ from benchmarks.components import Component, SizeQuartiles, label_components
 from benchmarks.defect_ranks import DefectRanks, Shares
 from benchmarks.pro import RegionOverlap, measure_overlap
 from benchmarks.score_counts import Counts, Keys, ScoreCounts, to_keys, to_values
-from runtime.inspection import AnomalyMap
+from runtime.region import AnomalyMap
 
 _CURVE_POINTS = 2000
 

@@ -11,7 +11,7 @@ from runtime.card_files import CardFiles
 from runtime.conformal import calibrate, choose_threshold, images_needed
 from runtime.errors import ModelError, OptionError
 from runtime.inspect_files import find_images
-from runtime.inspection import AnomalyMap, Inspector
+from runtime.inspection import Inspector
 from runtime.product import Calibration, ProductCard, Threshold
 
 _RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -61,7 +61,7 @@ def wished_threshold(
                 "fill the repository again (l2bt repository MODEL --overwrite)"
             )
         with open_detector() as detector:
-            calibration = calibrate(_good_maps(detector, good))
+            calibration = calibrate(_good_images(detector, good))
     if calibration is None:
         raise ModelError(
             f"{files.paths[0]} holds no scores of good images; give some with --good FOLDER, or "
@@ -112,8 +112,8 @@ def _by_hand(card: ProductCard, image_score: float | None, pixel_value: float | 
     )
 
 
-def _good_maps(detector: Inspector, folder: Path) -> Iterator[tuple[str, AnomalyMap]]:
+def _good_images(detector: Inspector, folder: Path) -> Iterator[tuple[str, float, float]]:
     for path in tqdm(find_images([folder]), desc="good images", unit="image"):
-        anomaly_map = detector.inspect(path).anomaly_map
-        assert anomaly_map is not None
-        yield path.name, anomaly_map
+        inspection = detector.inspect(path)
+        assert inspection.anomaly_map is not None
+        yield path.name, inspection.score, float(inspection.anomaly_map.max())

@@ -22,8 +22,9 @@ from runtime.errors import (
 )
 from runtime.extras import require
 from runtime.images import ImageArray, ImageLike, check_image, encoded_size
-from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.inspection import Inspection
 from runtime.product import ProductCard
+from runtime.region import AnomalyMap, Region
 from runtime.server_interface import (
     ANOMALY_MAP,
     DETAILS,

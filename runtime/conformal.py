@@ -10,12 +10,8 @@ needed, and no distribution is assumed.
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from runtime.errors import OptionError
-from runtime.inspection import AnomalyMap
 from runtime.product import Calibration, Threshold
-from runtime.scoring import image_score
 
 # Rates are given in decimal: 1 / 0.01 must not become a hundred and a bit.
 _ROUNDING = 1e-9
@@ -59,27 +55,16 @@ def conformal_rank(images: int, false_alarm_rate: float | None) -> int:
 
 
 def calibrate(
-    images: Iterable[tuple[str, AnomalyMap]], *, seen_in_training: bool = False
+    images: Iterable[tuple[str, float, float]], *, seen_in_training: bool = False
 ) -> Calibration:
-    """Score good images.
+    """Collect the evidence of good images.
 
     Args:
-        images: Name and anomaly map of each; one is in memory at a time.
+        images: Name, score and highest map value of each, of at least one.
         seen_in_training: Whether the students were trained on them.
     """
-    names: list[str] = []
-    scores: list[float] = []
-    peaks: list[float] = []
-    for name, anomaly_map in images:
-        names.append(name)
-        scores.append(image_score(anomaly_map))
-        peaks.append(float(np.max(anomaly_map)))
-    return Calibration(
-        images=tuple(names),
-        scores=tuple(scores),
-        peaks=tuple(peaks),
-        seen_in_training=seen_in_training,
-    )
+    names, scores, peaks = zip(*images, strict=True)
+    return Calibration(images=names, scores=scores, peaks=peaks, seen_in_training=seen_in_training)
 
 
 def choose_threshold(

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from runtime.engine import Engine
 from runtime.errors import L2BTError, ModelError, OptionError, UnknownProductError
 from runtime.exported_model import ExportedModel
+from runtime.geometry import Geometry
 from runtime.images import ImageLike, load_image
-from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.inspection import Inspection
 from runtime.openvino_engine import OpenVINOEngine
 from runtime.product import ProductCard
-from runtime.scoring import find_regions, image_score
+from runtime.region import AnomalyMap, Region
 
 Self = TypeVar("Self", bound="EngineDetector")
 
@@ -61,7 +62,7 @@ class EngineDetector:
         cut = perf_counter()
         patch_maps = engine.infer(tiles)
         inferred = perf_counter()
-        anomaly_map, score, regions = judge(patch_maps, height, width, self.card)
+        anomaly_map, score, regions = judge(patch_maps, geometry, self.card, want_map=want_map)
         judged = perf_counter()
         stages = {
             "decode": decoded - start,
@@ -76,7 +77,7 @@ class EngineDetector:
             threshold=self.card.threshold.image_score,
             pixel_threshold=self.card.threshold.pixel_value,
             regions=regions,
-            anomaly_map=anomaly_map if want_map else None,
+            anomaly_map=anomaly_map,
             engine=engine.description,
             transport="in-process",
             stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
@@ -150,15 +151,18 @@ class Detector(EngineDetector):
 
 
 def judge(
-    patch_maps: npt.NDArray[np.float32], height: int, width: int, card: ProductCard
-) -> tuple[AnomalyMap, float, tuple[Region, ...]]:
+    patch_maps: npt.NDArray[np.float32], geometry: Geometry, card: ProductCard, *, want_map: bool
+) -> tuple[AnomalyMap | None, float, tuple[Region, ...]]:
     """From the network's patch maps to the map, the score and the regions of one image.
 
     Args:
         patch_maps: (N, S/patch, S/patch) float32, the image's tiles in order.
-        height: The original image's height in px.
-        width: Its width in px.
+        geometry: That of the image.
         card: The product's card.
+        want_map: Whether the full-resolution map is computed.
+
+    Returns:
+        The (H, W) float32 map, None if it is not wanted; the score; the regions.
 
     Raises:
         ModelError: The maps hold NaN or infinity: the network or its precision is broken.
@@ -167,9 +171,9 @@ def judge(
         raise ModelError(
             "the network gave NaN or infinity for this image; run it at a higher precision"
         )
-    anomaly_map = card.geometry.for_image(height, width).stitch(patch_maps)
-    regions = find_regions(anomaly_map, card.threshold.pixel_value)
-    return anomaly_map, image_score(anomaly_map), regions
+    pixel_map = geometry.pixel_map(patch_maps)
+    anomaly_map = pixel_map.pixels() if want_map else None
+    return anomaly_map, pixel_map.score(), pixel_map.regions(card.threshold.pixel_value)
 
 
 def check_product(product: str | None, *, known: str) -> None:

@@ -1,35 +1,27 @@
-"""From an image to the network's tiles, and from patch maps back to the image's own pixels.
+"""From an image to the network's tiles, and from the tiles' patch maps to that of the image.
 
-The geometry here is the paper's: pad the image to a square by repeating its edges, resize the
-square to the network's size; on the way back, upsample the patch map to the square, blur it, and
-crop the image out of it. Callers see only `Geometry`, so that other ways of cutting can stand
-beside it.
+Two ways to look at an image, one kind of object for both. "square" is the paper's: pad the image to
+a square by repeating its edges, resize it to the network's size, one tile. "tiles" keeps the
+image's own resolution, or a chosen scale of it: tiles of the network's size on the grid of patches,
+which overlap, so that no defect is seen only at a tile's border.
 """
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
+from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from runtime.errors import OptionError
-from runtime.images import ImageArray
+from runtime.errors import BadImageError, OptionError
+from runtime.images import MAX_PIXELS, ImageArray
+from runtime.pixel_axis import PixelAxis
+from runtime.pixel_map import PixelMap
 
-# The paper's blur, about a Gaussian of sigma 4.7 px: (passes, box side in px).
-_BLUR_PASSES = ((5, 5), (3, 7))
-
-
-class Geometry(Protocol):
-    """How one image of a given height and width is cut and put together again."""
-
-    def cut(self, image: ImageArray) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 image to (N, S, S, 3) uint8 tiles."""
-
-    def stitch(self, patch_maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(N, S/patch, S/patch) float32 patch maps to the (H, W) float32 anomaly map."""
+KINDS = ("square", "tiles")
+PatchMaps = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,110 +31,294 @@ class GeometrySettings:
     Attributes:
         image_size: Side S of the square that the network sees, in px; a multiple of `patch_size`.
         patch_size: Side of the teacher's patches in px.
-        kind: Only "square" (the paper's padded square) exists.
+        kind: "square" or "tiles".
+        overlap_wh: How far neighbouring tiles overlap at least, horizontally and vertically, in px
+            of the scaled image; multiples of `patch_size`, at most half a tile. For "tiles".
+        scale: The image's size before it is cut into tiles, as a share of its own. For "tiles".
     """
 
     image_size: int = 518
     patch_size: int = 14
     kind: str = "square"
+    overlap_wh: tuple[int, int] = (0, 0)
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind != "square":
-            raise OptionError(f"geometry kind is {self.kind!r}; expected 'square'")
+        if self.kind not in KINDS:
+            raise OptionError(f"geometry kind is {self.kind!r}; expected one of {', '.join(KINDS)}")
         if self.patch_size < 1 or self.image_size < self.patch_size:
             raise OptionError(
                 f"image size {self.image_size} px and patch size {self.patch_size} px: "
                 "the image must hold at least one patch"
             )
-        if self.image_size % self.patch_size:
-            below = self.image_size // self.patch_size * self.patch_size
-            raise OptionError(
-                f"image size {self.image_size} px is no multiple of the patch size "
-                f"{self.patch_size} px; the nearest are {below} and {below + self.patch_size}"
-            )
+        self._require_on_grid("image size", self.image_size, least=self.patch_size)
+        if self.kind == "square":
+            if self.overlap_wh != (0, 0) or self.scale != 1:
+                raise OptionError("overlap and scale belong to tiles; the square is one tile")
+            return
+        for overlap in self.overlap_wh:
+            self._require_on_grid("overlap", overlap, least=0)
+            if not 0 <= overlap <= self.image_size // 2:
+                most = self.image_size // 2 // self.patch_size * self.patch_size
+                raise OptionError(
+                    f"overlap {overlap} px of tiles of {self.image_size} px; expected 0 to {most}"
+                )
+        if not (math.isfinite(self.scale) and 0.01 <= self.scale <= 4):
+            raise OptionError(f"scale is {self.scale}; expected 0.01 to 4, and 1 for full size")
 
     @property
     def grid_side(self) -> int:
         """Patches along a side of the network's square."""
         return self.image_size // self.patch_size
 
-    def for_image(self, height: int, width: int) -> Geometry:
-        """The geometry of an image of this height and width in px."""
-        return SquareGeometry(settings=self, image_height=height, image_width=width)
+    @property
+    def tile_wh(self) -> tuple[int, int]:
+        """Width and height of a tile in px."""
+        return self.image_size, self.image_size
+
+    def for_image(self, height: int, width: int) -> "Geometry":
+        """The geometry of an image of this height and width in px.
+
+        Raises:
+            BadImageError: The square that holds the image would be too large.
+        """
+        if self.kind == "square" and max(height, width) ** 2 > MAX_PIXELS:
+            raise BadImageError(
+                f"an image of {width} x {height} px is too long for a padded square, whose side is "
+                f"at most {math.isqrt(MAX_PIXELS)} px; train the product with --geometry tiles"
+            )
+        return Geometry(settings=self, image_height=height, image_width=width)
+
+    def describe(self) -> str:
+        """In words, for people."""
+        if self.kind == "square":
+            return f"padded square of {self.image_size} px"
+        overlap = "x".join(map(str, self.overlap_wh))
+        return f"tiles of {self.image_size} px at scale {self.scale:g}, overlap {overlap} px"
+
+    def _require_on_grid(self, name: str, size: int, *, least: int) -> None:
+        if size % self.patch_size:
+            below = max(least, size // self.patch_size * self.patch_size)
+            raise OptionError(
+                f"{name} {size} px is no multiple of the patch size {self.patch_size} px; the "
+                f"nearest are {below} and {below + self.patch_size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SquareGeometry:
-    """The paper's way: one tile, the whole image padded to a square and resized."""
+class TileAxis:
+    """How one axis of an image is cut; all in px unless said otherwise.
+
+    Attributes:
+        length: Of the image.
+        padding_before: Repeated edge before the image, added before it is resized.
+        padded_length: With the padding on both sides.
+        scaled_length: After resizing.
+        edge_before: Repeated edge before the resized image.
+        patches: Of the patch map.
+        origins: The first patch of each tile.
+        tile_patches: Patches along a tile.
+    """
+
+    length: int
+    padding_before: int
+    padded_length: int
+    scaled_length: int
+    edge_before: int
+    patches: int
+    origins: tuple[int, ...]
+    tile_patches: int
+
+    @classmethod
+    def square(cls, settings: GeometrySettings, *, length: int, side: int) -> "TileAxis":
+        """Of the paper's padded square with this side."""
+        return cls(
+            length=length,
+            padding_before=(side - length) // 2,
+            padded_length=side,
+            scaled_length=settings.image_size,
+            edge_before=0,
+            patches=settings.grid_side,
+            origins=(0,),
+            tile_patches=settings.grid_side,
+        )
+
+    @classmethod
+    def tiles(cls, settings: GeometrySettings, *, length: int, overlap: int) -> "TileAxis":
+        """Of an image that is cut into tiles; the tiles are spread evenly."""
+        tile = settings.grid_side
+        scaled = max(1, round(length * settings.scale))
+        patches = max(tile, -(-scaled // settings.patch_size))
+        step = tile - overlap // settings.patch_size
+        count = 1 + -(-(patches - tile) // step)
+        spread = np.linspace(0, patches - tile, count)
+        return cls(
+            length=length,
+            padding_before=0,
+            padded_length=length,
+            scaled_length=scaled,
+            edge_before=(patches * settings.patch_size - scaled) // 2,
+            patches=patches,
+            origins=tuple(int(origin) for origin in np.round(spread)),
+            tile_patches=tile,
+        )
+
+    def weights(self, number: int) -> npt.NDArray[np.float64]:
+        """(tile_patches,) how much a tile counts: it fades where a neighbour overlaps it."""
+        weights = np.ones(self.tile_patches)
+        origin = self.origins[number]
+        if number > 0:
+            overlap = self.origins[number - 1] + self.tile_patches - origin
+            weights[:overlap] *= np.arange(1, overlap + 1) / (overlap + 1)
+        if number + 1 < len(self.origins):
+            overlap = origin + self.tile_patches - self.origins[number + 1]
+            weights[self.tile_patches - overlap :] *= np.arange(overlap, 0, -1) / (overlap + 1)
+        return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How an image of one size is cut, and put together again.
+
+    Attributes:
+        settings: The product's.
+        image_height: Height of the image in px.
+        image_width: Its width in px.
+    """
 
     settings: GeometrySettings
     image_height: int
     image_width: int
 
-    @property
-    def padded_side(self) -> int:
-        """Side of the square that holds the whole image, in px."""
-        return max(self.image_height, self.image_width)
+    @cached_property
+    def rows(self) -> TileAxis:
+        """The vertical axis."""
+        return self._axis(self.image_height, self.settings.overlap_wh[1])
+
+    @cached_property
+    def columns(self) -> TileAxis:
+        """The horizontal axis."""
+        return self._axis(self.image_width, self.settings.overlap_wh[0])
 
     @property
-    def top(self) -> int:
-        """Rows of padding above the image."""
-        return (self.padded_side - self.image_height) // 2
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.rows.origins) * len(self.columns.origins)
 
     @property
-    def left(self) -> int:
-        """Columns of padding left of the image."""
-        return (self.padded_side - self.image_width) // 2
+    def grid_wh(self) -> tuple[int, int]:
+        """Width and height of the image's patch map, in patches."""
+        return self.columns.patches, self.rows.patches
 
     def cut(self, image: ImageArray) -> npt.NDArray[np.uint8]:
-        """Pad with the edges' pixels and resize, bicubic with antialiasing.
+        """Cut the image into tiles, row after row.
+
+        Args:
+            image: (H, W, 3) uint8.
 
         Returns:
-            (1, S, S, 3) uint8.
+            (N, S, S, 3) uint8.
         """
-        square = cv2.copyMakeBorder(
+        scaled = self._resized(self._padded(image))
+        side, patch = self.settings.image_size, self.settings.patch_size
+        height, width = scaled.shape[:2]
+        tiles = np.empty((self.tiles, side, side, 3), np.uint8)
+        places = ((row, column) for row in self.rows.origins for column in self.columns.origins)
+        for tile, (row, column) in zip(tiles, places, strict=True):
+            top, left = (
+                row * patch - self.rows.edge_before,
+                column * patch - self.columns.edge_before,
+            )
+            inside = scaled[max(top, 0) : top + side, max(left, 0) : left + side]
+            if inside.shape[:2] == (side, side):
+                tile[:] = inside
+                continue
+            before = (max(-top, 0), max(-left, 0))
+            after = (max(top + side - height, 0), max(left + side - width, 0))
+            cv2.copyMakeBorder(
+                inside, before[0], after[0], before[1], after[1], cv2.BORDER_REPLICATE, dst=tile
+            )
+        return tiles
+
+    def join(self, patch_maps: PatchMaps) -> PatchMaps:
+        """Blend the tiles' patch maps to that of the image.
+
+        Weights fade towards a tile's border where a neighbour overlaps it, and stay flat at the
+        image's own border; where tiles agree, the result is what they say.
+
+        Args:
+            patch_maps: (N, S/patch, S/patch) float32, in the order of `cut`.
+
+        Returns:
+            (rows, columns) float32 in patches.
+        """
+        if self.tiles == 1:
+            (patch_map,) = patch_maps
+            return np.asarray(patch_map, np.float32)
+        total = np.zeros((self.rows.patches, self.columns.patches))
+        weight = np.zeros_like(total)
+        side = self.settings.grid_side
+        numbers = (
+            (r, c) for r in range(len(self.rows.origins)) for c in range(len(self.columns.origins))
+        )
+        for patch_map, (r, c) in zip(patch_maps, numbers, strict=True):
+            own = np.outer(self.rows.weights(r), self.columns.weights(c))
+            top, left = self.rows.origins[r], self.columns.origins[c]
+            total[top : top + side, left : left + side] += own * patch_map
+            weight[top : top + side, left : left + side] += own
+        return (total / weight).astype(np.float32)
+
+    def pixel_map(self, patch_maps: PatchMaps) -> PixelMap:
+        """The image's anomaly map, computed where it is asked for.
+
+        Args:
+            patch_maps: (N, S/patch, S/patch) float32, in the order of `cut`.
+        """
+        return PixelMap(
+            patch_map=self.join(patch_maps),
+            rows=self._pixel_axis(self.rows),
+            columns=self._pixel_axis(self.columns),
+        )
+
+    def stitch(self, patch_maps: PatchMaps) -> npt.NDArray[np.float32]:
+        """The whole anomaly map, (H, W) float32."""
+        return self.pixel_map(patch_maps).pixels()
+
+    def _axis(self, length: int, overlap: int) -> TileAxis:
+        if self.settings.kind == "square":
+            side = max(self.image_height, self.image_width)
+            return TileAxis.square(self.settings, length=length, side=side)
+        return TileAxis.tiles(self.settings, length=length, overlap=overlap)
+
+    def _pixel_axis(self, axis: TileAxis) -> PixelAxis:
+        patch = self.settings.patch_size
+        return PixelAxis(
+            patches=axis.patches,
+            patches_per_px=axis.scaled_length / axis.padded_length / patch,
+            first_px=axis.edge_before / patch,
+            domain_px=axis.padded_length,
+            start_px=axis.padding_before,
+            length_px=axis.length,
+            renormalised=self.settings.kind == "tiles",
+        )
+
+    def _padded(self, image: ImageArray) -> ImageArray:
+        rows, columns = self.rows, self.columns
+        if (rows.padded_length, columns.padded_length) == image.shape[:2]:
+            return image
+        padded = cv2.copyMakeBorder(
             image,
-            self.top,
-            self.padded_side - self.image_height - self.top,
-            self.left,
-            self.padded_side - self.image_width - self.left,
+            rows.padding_before,
+            rows.padded_length - rows.length - rows.padding_before,
+            columns.padding_before,
+            columns.padded_length - columns.length - columns.padding_before,
             cv2.BORDER_REPLICATE,
         )
-        side = self.settings.image_size
+        return np.asarray(padded, np.uint8)
+
+    def _resized(self, image: ImageArray) -> ImageArray:
+        size = (self.columns.scaled_length, self.rows.scaled_length)
+        if (size[1], size[0]) == image.shape[:2]:
+            return image
         # Pillow, since OpenCV's bicubic does not antialias: small defects would flicker with pose.
-        resized = Image.fromarray(square).resize((side, side), Image.Resampling.BICUBIC)
-        return np.asarray(resized)[None]
-
-    def stitch(self, patch_maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Upsample, blur and crop the (1, S/patch, S/patch) patch map in one step.
-
-        Returns:
-            (H, W) float32.
-        """
-        (patch_map,) = patch_maps
-        grid = self.settings.grid_side
-        rows = _patches_to_pixels(grid, self.padded_side, self.top, self.image_height)
-        columns = _patches_to_pixels(grid, self.padded_side, self.left, self.image_width)
-        anomaly_map: npt.NDArray[np.float32] = rows @ patch_map @ columns.T
-        return anomaly_map
-
-
-@lru_cache(maxsize=64)
-def _patches_to_pixels(
-    grid: int, padded_side: int, start: int, length: int
-) -> npt.NDArray[np.float32]:
-    """Matrix (length, grid) that takes one axis of a patch map to pixels start..start+length.
-
-    Bilinear upsampling, the eight box blurs with their zero-padded border, and the crop are linear
-    and separable: applied to the identity, they give a matrix that does all of them at once.
-    """
-    identity = np.eye(grid, dtype=np.float64)
-    axis = cv2.resize(identity, (grid, padded_side), interpolation=cv2.INTER_LINEAR)
-    axis = axis.reshape(padded_side, grid)
-    for passes, box in _BLUR_PASSES:
-        for _ in range(passes):
-            axis = cv2.blur(axis, (1, box), borderType=cv2.BORDER_CONSTANT)
-            axis = axis.reshape(padded_side, grid)
-    matrix: npt.NDArray[np.float32] = axis[start : start + length].astype(np.float32)
-    matrix.flags.writeable = False
-    return matrix
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

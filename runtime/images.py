@@ -20,7 +20,8 @@ ImageLike: TypeAlias = "str | Path | bytes | ImageArray"
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MAX_SIDE_PX = 16_384  # the padded square of the paper's geometry stays under 0.8 GB
+MAX_SIDE_PX = 65_535
+MAX_PIXELS = 16_384**2  # 0.8 GB of RGB; line scans may be long, but not also wide
 
 # One grey value a pixel says the same as three equal channels, so nothing is lost or guessed.
 _EIGHT_BIT_MODES = {"RGB", "L", "1", "P"}
@@ -85,6 +86,19 @@ def encoded_size(data: bytes, *, name: str = "image") -> tuple[int, int]:
         return picture.height, picture.width
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width in px of an image file, from its header alone.
+
+    Raises:
+        BadImageError: The file cannot be read, or does not begin like an image file.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+            return picture.height, picture.width
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise BadImageError(f"{path} is not a readable image ({_short(error)})") from error
+
+
 def check_image(image: object, *, name: str = "image") -> ImageArray:
     """Return the array if it is (H, W, 3) uint8 and not empty.
 
@@ -117,11 +131,13 @@ def check_size(height: int, width: int, *, name: str = "image") -> None:
     """Refuse an image without pixels, or one beyond the size that memory is planned for.
 
     Raises:
-        BadImageError: The height or width in px is under 1 or over `MAX_SIDE_PX`.
+        BadImageError: A side is under 1 px or over `MAX_SIDE_PX`, or the pixels are more than
+            `MAX_PIXELS`.
     """
-    if min(height, width) < 1 or max(height, width) > MAX_SIDE_PX:
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
         raise BadImageError(
-            f"{name} is {width} x {height} px; each side must be 1 to {MAX_SIDE_PX} px"
+            f"{name} is {width} x {height} px; each side must be 1 to {MAX_SIDE_PX} px, and all "
+            f"pixels at most {MAX_PIXELS}"
         )
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from runtime.images import ImageArray
-from runtime.inspection import AnomalyMap, Inspection
+from runtime.inspection import Inspection
+from runtime.region import AnomalyMap
 
 _GOOD, _DEFECTIVE, _INK = (31, 122, 77), (178, 34, 34), (255, 255, 255)
 _PANEL_WIDTH_PX = 750

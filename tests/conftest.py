@@ -52,7 +52,7 @@ def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("bundle") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=150, held_out=0.25),
-        image_size=SMALL_IMAGE_SIZE,
+        geometry=GeometrySettings(image_size=SMALL_IMAGE_SIZE),
     )
 
 

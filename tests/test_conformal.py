@@ -80,10 +80,9 @@ def test_images_seen_in_training_guarantee_nothing_and_say_so() -> None:
 
 
 def test_calibration_keeps_the_score_and_the_highest_value_of_each_image() -> None:
-    maps = [np.full((10, 10), value, np.float32) for value in (0.25, 0.5)]
-    found = calibrate(zip(("a.png", "b.png"), maps, strict=True))
+    found = calibrate(iter([("a.png", 0.25, 0.5), ("b.png", 0.5, 1.0)]))
     assert found == Calibration(
-        images=("a.png", "b.png"), scores=(0.25, 0.5), peaks=(0.25, 0.5), seen_in_training=False
+        images=("a.png", "b.png"), scores=(0.25, 0.5), peaks=(0.5, 1.0), seen_in_training=False
     )
 
 

@@ -97,7 +97,7 @@ def test_a_file_with_an_alpha_channel_is_refused() -> None:
         (np.zeros((1, 5, 5, 3), np.uint8), r"expected \(H, W, 3\)"),
         (np.zeros((5, 5, 3), np.uint16), "expected uint8"),
         (np.zeros((5, 5, 3), np.float32), "expected uint8"),
-        (np.zeros((1, 20_000, 3), np.uint8), "1 to 16384 px"),
+        (np.zeros((1, 70_000, 3), np.uint8), "1 to 65535 px"),
     ],
 )
 def test_an_unfit_array_is_refused_with_what_would_be_right(

@@ -74,7 +74,7 @@ def test_an_empty_folder_is_no_repository(tmp_path: Path) -> None:
         ("postprocess", 'name: "score"', 'name: "points"', "postprocess has no output 'score'"),
         ("postprocess", 'name: "patch_map"', 'name: "m"', "postprocess has no input 'patch_map'"),
         ("l2bt", 'model_name: "engine"', 'model_name: "motor"', "step 'motor' is no model"),
-        ("engine", "max_batch_size: 32", "max_batch_size: 0", "tensor 'tiles' is"),
+        ("engine", "max_batch_size: 128", "max_batch_size: 0", "tensor 'tiles' is"),
         ("engine", "max_batch_size", "max_batch_sizes", "is no model configuration"),
     ],
 )

@@ -121,7 +121,7 @@ def test_concurrent_requests_share_engine_runs_and_get_their_own_answers(
     server: TritonServer, detector: Detector
 ) -> None:
     images = [random_image(60, 60 + 10 * number, number) for number in range(12)]
-    before = _engine_statistics(server)
+    before = engine_statistics(server)
 
     def ask(image: ImageArray) -> float:
         with Client(server.grpc_address) as client:
@@ -132,7 +132,7 @@ def test_concurrent_requests_share_engine_runs_and_get_their_own_answers(
     expected = [detector.inspect(image).score for image in images]
     assert scores == pytest.approx(expected, rel=1e-5)
     tiles, runs = (
-        after - earlier for after, earlier in zip(_engine_statistics(server), before, strict=True)
+        after - earlier for after, earlier in zip(engine_statistics(server), before, strict=True)
     )
     assert tiles == 12
     assert runs < 12
@@ -152,7 +152,7 @@ def test_one_client_in_several_threads_gives_each_its_own_answer(
         assert np.abs(inspection.anomaly_map - expected).max() < 1e-5
 
 
-def _engine_statistics(server: TritonServer) -> tuple[int, int]:
+def engine_statistics(server: TritonServer) -> tuple[int, int]:
     """Tiles that the engine ran so far, and in how many runs."""
     with grpc.InferenceServerClient(server.grpc_address) as raw:
         (engine,) = raw.get_inference_statistics("engine").model_stats

@@ -11,6 +11,7 @@ import torch
 import train.features
 import train.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
+from runtime.geometry import GeometrySettings
 from tests.conftest import SMALL_IMAGE_SIZE
 from train.bundle import STUDENTS_NAME, ProductBundle
 from train.data.dataset import Dataset
@@ -46,7 +47,7 @@ def learn(four_plates: Dataset, tmp_path: Path):  # type: ignore[no-untyped-def]
             tmp_path / name,
             teacher_settings=TEACHER,
             fit_settings=settings,
-            image_size=112,
+            geometry=GeometrySettings(image_size=112),
             work=WorkSettings(**work),  # type: ignore[arg-type]
         )
 
@@ -228,7 +229,7 @@ def test_a_kept_cache_of_other_images_is_refused(learn, tmp_path: Path) -> None:
             tmp_path / "plate",
             teacher_settings=TEACHER,
             fit_settings=QUICK,
-            image_size=112,
+            geometry=GeometrySettings(image_size=112),
             work=WorkSettings(overwrite=True),
         )
 

@@ -19,6 +19,8 @@ from train.teacher import Teacher
 _TOKENS_NAME = "tokens.f16"
 _INDEX_NAME = "index.json"
 _SAVE_EVERY_IMAGES = 25
+# More would need more memory, and is no faster.
+_TILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,7 @@ class _Index:
     """How far the cache is filled, and from what."""
 
     fingerprint: str
-    images: int
-    heights: list[int]
-    widths: list[int]
+    images_done: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,21 @@ class FeatureCache:
     """Teacher tokens of all good images, memory-mapped.
 
     Attributes:
-        tokens: (images, T, 2, D) float16 on disk; index 0 of the third axis is the shallower block.
+        tokens: (tiles, T, 2, D) float16 on disk, image after image; index 0 of the third axis is
+            the shallower block.
         image_sizes: Height and width in px of each original image.
+        first_tile: Where each image's tiles begin, and where the last one's end.
         teacher_images: Images that went through the teacher to fill it.
     """
 
     tokens: npt.NDArray[np.float16]
     image_sizes: tuple[tuple[int, int], ...]
+    first_tile: tuple[int, ...]
     teacher_images: int
+
+    def tokens_of(self, image: int) -> npt.NDArray[np.float16]:
+        """(tiles, T, 2, D) of one image."""
+        return self.tokens[self.first_tile[image] : self.first_tile[image + 1]]
 
 
 def cache_features(
@@ -69,7 +76,10 @@ def cache_features(
         BadImageError: An image cannot be read.
     """
     tokens_path, index_path = folder / _TOKENS_NAME, folder / _INDEX_NAME
-    shape = (len(samples), geometry.grid_side**2, 2, teacher.card.dimension)
+    sizes = [sample.size() for sample in samples]
+    tiles_of = [geometry.for_image(*size).tiles for size in sizes]
+    first_tile = tuple(int(number) for number in np.cumsum([0, *tiles_of]))
+    shape = (first_tile[-1], geometry.grid_side**2, 2, teacher.card.dimension)
     if index_path.is_file():
         index = read_json(index_path, _Index)
         if index.fingerprint != fingerprint:
@@ -81,36 +91,30 @@ def cache_features(
         if not tokens_path.is_file() or tokens_path.stat().st_size != size:
             raise OptionError(f"{tokens_path} is not the {size} bytes that it was; delete {folder}")
         tokens = np.memmap(tokens_path, np.float16, mode="r+", shape=shape)
-        heights, widths = index.heights, index.widths
+        seen_before = index.images_done
     else:
         _check_room(folder, int(np.prod(shape)) * 2)
         tokens = np.memmap(tokens_path, np.float16, mode="w+", shape=shape)
-        heights, widths = [], []
-    seen_before = len(heights)
+        seen_before = 0
     remaining = range(seen_before, len(samples))
     with torch.inference_mode():
         for number in tqdm(remaining, desc="teacher features", unit="image", disable=not remaining):
-            pixels = samples[number].pixels()
-            height, width = pixels.shape[:2]
-            tiles = geometry.for_image(height, width).cut(pixels)
-            shallow, deep = teacher(torch.tensor(tiles, device=teacher.device))
-            tokens[number] = torch.stack([shallow[0], deep[0]], dim=1).half().cpu().numpy()
-            heights.append(height)
-            widths.append(width)
-            if len(heights) % _SAVE_EVERY_IMAGES == 0 or len(heights) == len(samples):
-                tokens.flush()
-                write_json(
-                    index_path,
-                    _Index(
-                        fingerprint=fingerprint,
-                        images=len(samples),
-                        heights=heights,
-                        widths=widths,
-                    ),
+            tiles = geometry.for_image(*sizes[number]).cut(samples[number].pixels())
+            for start in range(0, len(tiles), _TILES_AT_ONCE):
+                batch = tiles[start : start + _TILES_AT_ONCE]
+                shallow, deep = teacher(torch.tensor(batch, device=teacher.device))
+                first = first_tile[number] + start
+                tokens[first : first + len(batch)] = (
+                    torch.stack([shallow, deep], dim=2).half().cpu().numpy()
                 )
+            done = number + 1
+            if done % _SAVE_EVERY_IMAGES == 0 or done == len(samples):
+                tokens.flush()
+                write_json(index_path, _Index(fingerprint=fingerprint, images_done=done))
     return FeatureCache(
         tokens=tokens,
-        image_sizes=tuple(zip(heights, widths, strict=True)),
+        image_sizes=tuple(sizes),
+        first_tile=first_tile,
         teacher_images=len(samples) - seen_before,
     )
 

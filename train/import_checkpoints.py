@@ -11,7 +11,6 @@ from runtime.atomic_write import check_replaceable
 from runtime.conformal import calibrate, choose_threshold
 from runtime.errors import DatasetError, ModelError, OptionError
 from runtime.geometry import GeometrySettings
-from runtime.inspection import AnomalyMap
 from runtime.product import CARD_NAME, Calibration, ProductCard, Threshold, check_product_name
 from train.bundle import ProductBundle, write_bundle
 from train.data.dataset import Dataset, Sample
@@ -135,14 +134,15 @@ def _calibrate(
     if not dataset.train:
         raise DatasetError(f"{dataset.product} has no good images to find a threshold with")
 
-    def anomaly_map(sample: Sample) -> tuple[str, AnomalyMap]:
+    def scored(sample: Sample) -> tuple[str, float, float]:
         pixels = sample.pixels()
         cut = geometry.for_image(*pixels.shape[:2])
         tiles = torch.tensor(cut.cut(pixels), device=network.teacher.device)
-        return sample.name, cut.stitch(network(tiles).cpu().numpy())
+        pixel_map = cut.pixel_map(network(tiles).cpu().numpy())
+        return sample.name, pixel_map.score(), pixel_map.peak()
 
     samples = tqdm(dataset.train, desc="threshold", unit="image")
-    return calibrate(map(anomaly_map, samples), seen_in_training=True)
+    return calibrate(map(scored, samples), seen_in_training=True)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

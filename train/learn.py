@@ -5,6 +5,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from runtime.atomic_write import check_replaceable
 from runtime.conformal import calibrate, check_false_alarm_rate, choose_threshold
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.geometry import GeometrySettings
-from runtime.inspection import AnomalyMap
+from runtime.pixel_map import PixelMap
 from runtime.product import CARD_NAME, Calibration, ProductCard, check_product_name
 from train.bundle import ProductBundle, write_bundle
 from train.data.dataset import Dataset, Sample
@@ -36,7 +37,7 @@ def learn_product(
     *,
     teacher_settings: TeacherSettings,
     fit_settings: FitSettings,
-    image_size: int = 518,
+    geometry: GeometrySettings | None = None,
     threshold_settings: ThresholdSettings | None = None,
     work: WorkSettings | None = None,
 ) -> ProductBundle:
@@ -47,7 +48,8 @@ def learn_product(
         out: The bundle's folder.
         teacher_settings: Which teacher.
         fit_settings: How the students are trained.
-        image_size: Side S of the network's square in px.
+        geometry: How images are brought to the network; the padded square of 518 px if left out.
+            Its patch size is the teacher's.
         threshold_settings: The false-alarm rates that the thresholds shall keep.
         work: Where to work.
 
@@ -71,8 +73,9 @@ def learn_product(
     for name, rate in rates.by_name.items():
         # Before the work, not after it.
         check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
-    teacher = load_teacher(teacher_settings, image_size=image_size)
-    geometry = GeometrySettings(image_size=image_size, patch_size=teacher.patch_size)
+    wished = geometry or GeometrySettings()
+    teacher = load_teacher(teacher_settings, image_size=wished.image_size)
+    geometry = replace(wished, patch_size=teacher.patch_size)
     data_fingerprint = dataset.fingerprint()
     cache = cache_features(
         teacher,
@@ -85,8 +88,8 @@ def learn_product(
     log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
     try:
         result = fit(
-            cache.tokens[:first_held_out],
-            cache.tokens[first_held_out:],
+            cache.tokens[: cache.first_tile[first_held_out]],
+            cache.tokens[cache.first_tile[first_held_out] :],
             fit_settings,
             state_path=state_path,
             device=teacher_settings.device,
@@ -155,15 +158,13 @@ def _calibrate(
     students: Students,
     geometry: GeometrySettings,
 ) -> Calibration:
-    def held_out() -> Iterator[tuple[str, AnomalyMap]]:
+    def held_out() -> Iterator[tuple[str, float, float]]:
         numbers = range(first, len(cache.image_sizes))
         for number in tqdm(numbers, desc="threshold", unit="image"):
-            yield (
-                ordered[number].name,
-                map_from_tokens(
-                    cache.tokens[number], students, geometry, cache.image_sizes[number]
-                ),
+            pixel_map = map_from_tokens(
+                cache.tokens_of(number), students, geometry, cache.image_sizes[number]
             )
+            yield ordered[number].name, pixel_map.score(), pixel_map.peak()
 
     return calibrate(held_out())
 
@@ -174,11 +175,12 @@ def map_from_tokens(
     students: Students,
     geometry: GeometrySettings,
     image_size: tuple[int, int],
-) -> AnomalyMap:
-    """The anomaly map of one image from its cached (T, 2, D) teacher tokens."""
+) -> PixelMap:
+    """The anomaly map of one image from the cached (tiles, T, 2, D) teacher tokens."""
     both = torch.from_numpy(tokens.astype(np.float32))
-    patch_map = students(both[:, 0], both[:, 1]).reshape(1, geometry.grid_side, -1)
-    return geometry.for_image(*image_size).stitch(patch_map.numpy())
+    side = geometry.grid_side
+    patch_maps = students(both[:, :, 0], both[:, :, 1]).reshape(-1, side, side)
+    return geometry.for_image(*image_size).pixel_map(patch_maps.numpy())
 
 
 def _fingerprint(

@@ -32,7 +32,8 @@ class RepositorySettings:
     """What is chosen when a repository is generated.
 
     Attributes:
-        max_batch_tiles: The most tiles that the engine runs at once.
+        max_batch_tiles: The most tiles that the engine runs at once, and so the most that an image
+            may need: one of more is refused before it is cut. 128 are 24 megapixels at full scale.
         max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
         max_queue_requests: Requests that may wait; more are refused at once.
         image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
@@ -40,7 +41,7 @@ class RepositorySettings:
         cpu_threads: Threads of the engine on a CPU; 0 for all cores.
     """
 
-    max_batch_tiles: int = 32
+    max_batch_tiles: int = 128
     max_queue_delay_us: int = 500
     max_queue_requests: int = 64
     image_instances: int = 2
@@ -142,10 +143,12 @@ def model_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str,
         default_model_filename="model.plan",
     )
     _batch_dynamically(engine, settings)
+    preprocess = _image_model(PREPROCESS, specs.images, pre_outputs, settings)
+    preprocess.parameters["max_batch_tiles"].string_value = str(settings.max_batch_tiles)
     postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
     postprocess.parameters["engine"].string_value = "tensorrt gpu"
     return {
-        PREPROCESS: _image_model(PREPROCESS, specs.images, pre_outputs, settings),
+        PREPROCESS: preprocess,
         ENGINE: engine,
         POSTPROCESS: postprocess,
         ENSEMBLE: _ensemble(specs),

@@ -15,8 +15,9 @@ from PIL import Image
 from benchmarks.components import Component
 from benchmarks.results import ImageResult
 from runtime.images import ImageArray
-from runtime.inspection import AnomalyMap, Inspection, Region
+from runtime.inspection import Inspection
 from runtime.overlay import lay_heat_over
+from runtime.region import AnomalyMap, Region
 from train.data.dataset import Sample
 
 WORST_CASES = 10

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import DatasetError
-from runtime.images import IMAGE_SUFFIXES, ImageArray, load_image
+from runtime.images import IMAGE_SUFFIXES, ImageArray, image_size, load_image
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,6 +44,17 @@ class Sample(ABC):
     @abstractmethod
     def content(self) -> bytes:
         """Bytes that change whenever the image does, for the data's fingerprint."""
+
+    def size(self) -> tuple[int, int]:
+        """Height and width in px.
+
+        Raises:
+            BadImageError: The image cannot be read.
+        """
+        source = self.source()
+        if isinstance(source, Path):
+            return image_size(source)
+        return source.shape[0], source.shape[1]
 
     def pixels(self) -> ImageArray:
         """(H, W, 3) uint8 RGB.

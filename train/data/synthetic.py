@@ -78,6 +78,10 @@ class DrawnSample(Sample):
         """The pixels."""
         return self._drawn().image
 
+    def size(self) -> tuple[int, int]:
+        """Height and width in px, without drawing."""
+        return self.height, self.width
+
     def content(self) -> bytes:
         """The pixels' bytes: drawing is part of the data, so a change of it must show."""
         return self.source().tobytes()

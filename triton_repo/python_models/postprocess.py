@@ -61,7 +61,14 @@ class TritonPythonModel:
         parameters = json.loads(request.parameters() or "{}")
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
-        anomaly_map, score, regions = judge(_input(request, OUTPUT_NAME), height, width, self._card)
+        # Inside an ensemble a model cannot see which outputs the client asked for, so the request
+        # says it; a client that says nothing gets the map.
+        anomaly_map, score, regions = judge(
+            _input(request, OUTPUT_NAME),
+            self._card.geometry.for_image(height, width),
+            self._card,
+            want_map=parameters.get(WANT_MAP, True),
+        )
         judged_ns = time.monotonic_ns()
         inspection = Inspection(
             product=self._card.product,
@@ -92,9 +99,7 @@ class TritonPythonModel:
             pb_utils.Tensor(REGIONS, np.array(table, np.float64).reshape(-1, len(REGION_COLUMNS))),
             _text(DETAILS, json.dumps(details)),
         ]
-        # Inside an ensemble a model cannot see which outputs the client asked for, so the request
-        # says it; a client that says nothing gets the map.
-        if parameters.get(WANT_MAP, True):
+        if anomaly_map is not None:
             outputs.append(pb_utils.Tensor(ANOMALY_MAP, np.ascontiguousarray(anomaly_map)))
         return pb_utils.InferenceResponse(output_tensors=outputs)
 

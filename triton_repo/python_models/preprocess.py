@@ -25,6 +25,8 @@ class TritonPythonModel:
         cv2.setNumThreads(1)
         version = Path(args["model_repository"]) / args["model_version"]
         self._card = ProductCard.read(version / CARD_NAME)
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a bad image fails alone."""
@@ -49,7 +51,14 @@ class TritonPythonModel:
         image = _image(request)
         decoded_ns = time.monotonic_ns()
         height, width = image.shape[:2]
-        tiles = self._card.geometry.for_image(height, width).cut(image)
+        geometry = self._card.geometry.for_image(height, width)
+        if geometry.tiles > self._most_tiles:
+            raise BadImageError(
+                f"an image of {width} x {height} px needs {geometry.tiles} tiles, and this "
+                f"server's engine takes {self._most_tiles}; send a smaller image, or fill the "
+                f"repository again with --max-batch-tiles {geometry.tiles}"
+            )
+        tiles = geometry.cut(image)
         stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
         return pb_utils.InferenceResponse(
             output_tensors=[
