@@ -85,6 +85,7 @@ _COMMANDS = {
     "serve": ("triton_repo.command:serve", "Run the Triton server."),
     "inspect": ("l2bt:inspect", "Inspect images; one JSON line and one picture each."),
     "threshold": ("l2bt:threshold", "Show or change a product's thresholds, without training."),
+    "area": ("l2bt:area", "Show or change where a product's images are looked at."),
     "evaluate": ("benchmarks.command:evaluate", "Measure a model on a labelled test set."),
     "demo": ("benchmarks.command:demo", "From drawn good images to verdicts, all in one."),
     "synthesize": ("train.command:synthesize", "Draw a data set with defects of known size."),
@@ -260,6 +261,34 @@ def threshold(
         if files.is_repository:
             print("a server that runs takes it over when it is started again (l2bt serve)")
     print(describe(files.card))
+
+
+def area(model: Path, polygons: Path | None = None, *, everywhere: bool = False) -> None:
+    """Show where a product's images are looked at, or change it without training it again.
+
+    Args:
+        model: A product bundle, an exported model or a model repository. Each has its own copy.
+        polygons: JSON file with polygons to look at and to ignore; see train/README.md.
+        everywhere: Look everywhere, instead of at polygons.
+    """
+    from runtime.area import InspectionArea
+    from runtime.card_files import CardFiles
+    from runtime.errors import OptionError
+
+    if polygons is not None and everywhere:
+        raise OptionError("a file of polygons and --everywhere exclude each other; give one")
+    files = CardFiles.find(model)
+    if polygons is not None or everywhere:
+        wished = InspectionArea.read(polygons) if polygons is not None else None
+        files = files.change_area(wished)
+        for path in files.paths:
+            print(f"wrote {path}")
+        if files.is_repository:
+            print("a server that runs takes it over when it is started again (l2bt serve)")
+        print("the thresholds were found with the area before; find them anew with good images:")
+        print(f"  l2bt threshold {model} --good FOLDER")
+    found = files.card.area
+    print("looked at everywhere" if found is None else found.describe())
 
 
 def main() -> NoReturn:

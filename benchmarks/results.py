@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +11,6 @@ from benchmarks.components import Component
 from benchmarks.image_metrics import ImageMetrics
 from benchmarks.pixel_metrics import PixelMetrics
 from benchmarks.pro import PROTOCOLS
-from runtime.atomic_write import atomic_write
 from runtime.errors import OptionError
 from runtime.product import TeacherCard
 
@@ -253,11 +251,6 @@ def markdown_page(metrics: Metrics) -> str:
         *(f"Warning: {warning}." for warning in metrics.warnings),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    atomic_write(path, text)
 
 
 def _protocol_table(pixel: PixelMetrics) -> str:

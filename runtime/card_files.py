@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.area import InspectionArea
 from runtime.errors import ModelError
 from runtime.product import CARD_NAME, Calibration, ProductCard, Threshold
 
@@ -47,7 +48,24 @@ class CardFiles:
         self, threshold: Threshold, calibration: Calibration | None
     ) -> "CardFiles":
         """Write other thresholds into all copies; each file is replaced whole."""
-        card = replace(self.card, threshold=threshold, calibration=calibration)
+        return self._write(replace(self.card, threshold=threshold, calibration=calibration))
+
+    def change_area(self, area: InspectionArea | None) -> "CardFiles":
+        """Write another area into all copies.
+
+        The thresholds keep their values, but guarantee nothing any more: they were found with the
+        area before, and so were the scores that they rest on.
+        """
+        old = self.card.threshold
+        threshold = replace(
+            old,
+            method=f"found before the area was changed; {old.method}",
+            false_alarm_rate=None,
+            region_false_alarm_rate=None,
+        )
+        return self._write(replace(self.card, area=area, threshold=threshold, calibration=None))
+
+    def _write(self, card: ProductCard) -> "CardFiles":
         for path in self.paths:
             card.write(path)
         return replace(self, card=card)

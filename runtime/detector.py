@@ -57,7 +57,7 @@ class EngineDetector:
         pixels = load_image(image)
         decoded = perf_counter()
         height, width = pixels.shape[:2]
-        geometry = self.card.geometry.for_image(height, width)
+        geometry = self.card.geometry_of(height, width)
         tiles = geometry.cut(pixels)
         cut = perf_counter()
         patch_maps = engine.infer(tiles)

@@ -7,7 +7,7 @@ which overlap, so that no defect is seen only at a tile's border.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from runtime.area import InspectionArea
 from runtime.errors import BadImageError, OptionError
 from runtime.images import MAX_PIXELS, ImageArray
-from runtime.pixel_axis import PixelAxis
+from runtime.pixel_axis import BLOCK_PX, PixelAxis, bands_of
 from runtime.pixel_map import PixelMap
+from runtime.tile_axis import TileAxis
 
 KINDS = ("square", "tiles")
 PatchMaps = npt.NDArray[np.float32]
@@ -76,18 +78,31 @@ class GeometrySettings:
         """Width and height of a tile in px."""
         return self.image_size, self.image_size
 
-    def for_image(self, height: int, width: int) -> "Geometry":
+    def for_image(
+        self, height: int, width: int, *, area: InspectionArea | None = None
+    ) -> "Geometry":
         """The geometry of an image of this height and width in px.
 
+        Args:
+            height: Of the image in px.
+            width: Of the image in px.
+            area: Where it is looked at; everywhere if left out.
+
         Raises:
-            BadImageError: The square that holds the image would be too large.
+            BadImageError: The square that holds the image would be too large, or the area is drawn
+                on images of another size.
         """
         if self.kind == "square" and max(height, width) ** 2 > MAX_PIXELS:
             raise BadImageError(
                 f"an image of {width} x {height} px is too long for a padded square, whose side is "
                 f"at most {math.isqrt(MAX_PIXELS)} px; train the product with --geometry tiles"
             )
-        return Geometry(settings=self, image_height=height, image_width=width)
+        return Geometry(
+            settings=self,
+            image_height=height,
+            image_width=width,
+            ignored=None if area is None else area.ignored(height, width),
+        )
 
     def describe(self) -> str:
         """In words, for people."""
@@ -106,77 +121,6 @@ class GeometrySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileAxis:
-    """How one axis of an image is cut; all in px unless said otherwise.
-
-    Attributes:
-        length: Of the image.
-        padding_before: Repeated edge before the image, added before it is resized.
-        padded_length: With the padding on both sides.
-        scaled_length: After resizing.
-        edge_before: Repeated edge before the resized image.
-        patches: Of the patch map.
-        origins: The first patch of each tile.
-        tile_patches: Patches along a tile.
-    """
-
-    length: int
-    padding_before: int
-    padded_length: int
-    scaled_length: int
-    edge_before: int
-    patches: int
-    origins: tuple[int, ...]
-    tile_patches: int
-
-    @classmethod
-    def square(cls, settings: GeometrySettings, *, length: int, side: int) -> "TileAxis":
-        """Of the paper's padded square with this side."""
-        return cls(
-            length=length,
-            padding_before=(side - length) // 2,
-            padded_length=side,
-            scaled_length=settings.image_size,
-            edge_before=0,
-            patches=settings.grid_side,
-            origins=(0,),
-            tile_patches=settings.grid_side,
-        )
-
-    @classmethod
-    def tiles(cls, settings: GeometrySettings, *, length: int, overlap: int) -> "TileAxis":
-        """Of an image that is cut into tiles; the tiles are spread evenly."""
-        tile = settings.grid_side
-        scaled = max(1, round(length * settings.scale))
-        patches = max(tile, -(-scaled // settings.patch_size))
-        step = tile - overlap // settings.patch_size
-        count = 1 + -(-(patches - tile) // step)
-        spread = np.linspace(0, patches - tile, count)
-        return cls(
-            length=length,
-            padding_before=0,
-            padded_length=length,
-            scaled_length=scaled,
-            edge_before=(patches * settings.patch_size - scaled) // 2,
-            patches=patches,
-            origins=tuple(int(origin) for origin in np.round(spread)),
-            tile_patches=tile,
-        )
-
-    def weights(self, number: int) -> npt.NDArray[np.float64]:
-        """(tile_patches,) how much a tile counts: it fades where a neighbour overlaps it."""
-        weights = np.ones(self.tile_patches)
-        origin = self.origins[number]
-        if number > 0:
-            overlap = self.origins[number - 1] + self.tile_patches - origin
-            weights[:overlap] *= np.arange(1, overlap + 1) / (overlap + 1)
-        if number + 1 < len(self.origins):
-            overlap = origin + self.tile_patches - self.origins[number + 1]
-            weights[self.tile_patches - overlap :] *= np.arange(overlap, 0, -1) / (overlap + 1)
-        return weights
-
-
-@dataclass(frozen=True, kw_only=True)
 class Geometry:
     """How an image of one size is cut, and put together again.
 
@@ -184,11 +128,13 @@ class Geometry:
         settings: The product's.
         image_height: Height of the image in px.
         image_width: Its width in px.
+        ignored: (H, W) bool, True where the image is not looked at; None if it is everywhere.
     """
 
     settings: GeometrySettings
     image_height: int
     image_width: int
+    ignored: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> TileAxis:
@@ -200,10 +146,27 @@ class Geometry:
         """The horizontal axis."""
         return self._axis(self.image_width, self.settings.overlap_wh[0])
 
+    @cached_property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Row and column, among the tiles, of those that are looked at; row after row."""
+        rows, columns = range(len(self.rows.origins)), range(len(self.columns.origins))
+        if self.ignored is None:
+            return tuple((row, column) for row in rows for column in columns)
+        # A tile counts if a pixel that is looked at depends on one of its patches.
+        reach_rows = [_blocks_of_tile(self.rows, self._row_axis, row) for row in rows]
+        reach_columns = [_blocks_of_tile(self.columns, self._column_axis, c) for c in columns]
+        looked_at = self._looked_at_blocks()
+        return tuple(
+            (row, column)
+            for row in rows
+            for column in columns
+            if looked_at[reach_rows[row]][:, reach_columns[column]].any()
+        )
+
     @property
     def tiles(self) -> int:
-        """Number of tiles."""
-        return len(self.rows.origins) * len(self.columns.origins)
+        """Number of tiles that go to the network."""
+        return len(self.places)
 
     @property
     def grid_wh(self) -> tuple[int, int]:
@@ -223,12 +186,9 @@ class Geometry:
         side, patch = self.settings.image_size, self.settings.patch_size
         height, width = scaled.shape[:2]
         tiles = np.empty((self.tiles, side, side, 3), np.uint8)
-        places = ((row, column) for row in self.rows.origins for column in self.columns.origins)
-        for tile, (row, column) in zip(tiles, places, strict=True):
-            top, left = (
-                row * patch - self.rows.edge_before,
-                column * patch - self.columns.edge_before,
-            )
+        for tile, (row, column) in zip(tiles, self.places, strict=True):
+            top = self.rows.origins[row] * patch - self.rows.edge_before
+            left = self.columns.origins[column] * patch - self.columns.edge_before
             inside = scaled[max(top, 0) : top + side, max(left, 0) : left + side]
             if inside.shape[:2] == (side, side):
                 tile[:] = inside
@@ -244,7 +204,8 @@ class Geometry:
         """Blend the tiles' patch maps to that of the image.
 
         Weights fade towards a tile's border where a neighbour overlaps it, and stay flat at the
-        image's own border; where tiles agree, the result is what they say.
+        image's own border; where tiles agree, the result is what they say. Patches that no pixel
+        depends on, since it is not looked at, may be 0.
 
         Args:
             patch_maps: (N, S/patch, S/patch) float32, in the order of `cut`.
@@ -252,21 +213,18 @@ class Geometry:
         Returns:
             (rows, columns) float32 in patches.
         """
-        if self.tiles == 1:
+        if len(self.rows.origins) == len(self.columns.origins) == 1:
             (patch_map,) = patch_maps
             return np.asarray(patch_map, np.float32)
         total = np.zeros((self.rows.patches, self.columns.patches))
         weight = np.zeros_like(total)
         side = self.settings.grid_side
-        numbers = (
-            (r, c) for r in range(len(self.rows.origins)) for c in range(len(self.columns.origins))
-        )
-        for patch_map, (r, c) in zip(patch_maps, numbers, strict=True):
+        for patch_map, (r, c) in zip(patch_maps, self.places, strict=True):
             own = np.outer(self.rows.weights(r), self.columns.weights(c))
             top, left = self.rows.origins[r], self.columns.origins[c]
             total[top : top + side, left : left + side] += own * patch_map
             weight[top : top + side, left : left + side] += own
-        return (total / weight).astype(np.float32)
+        return np.divide(total, weight, out=total, where=weight > 0).astype(np.float32)
 
     def pixel_map(self, patch_maps: PatchMaps) -> PixelMap:
         """The image's anomaly map, computed where it is asked for.
@@ -276,13 +234,31 @@ class Geometry:
         """
         return PixelMap(
             patch_map=self.join(patch_maps),
-            rows=self._pixel_axis(self.rows),
-            columns=self._pixel_axis(self.columns),
+            rows=self._row_axis,
+            columns=self._column_axis,
+            ignored=self.ignored,
         )
 
     def stitch(self, patch_maps: PatchMaps) -> npt.NDArray[np.float32]:
         """The whole anomaly map, (H, W) float32."""
         return self.pixel_map(patch_maps).pixels()
+
+    @cached_property
+    def _row_axis(self) -> PixelAxis:
+        return self._pixel_axis(self.rows)
+
+    @cached_property
+    def _column_axis(self) -> PixelAxis:
+        return self._pixel_axis(self.columns)
+
+    def _looked_at_blocks(self) -> npt.NDArray[np.bool_]:
+        """Which blocks of pixels hold one that is looked at."""
+        assert self.ignored is not None
+        beyond = [(0, -length % BLOCK_PX) for length in self.ignored.shape]
+        padded = np.pad(~self.ignored, beyond)
+        height, width = padded.shape
+        blocks = padded.reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
+        return np.asarray(blocks.any(axis=(1, 3)))
 
     def _axis(self, length: int, overlap: int) -> TileAxis:
         if self.settings.kind == "square":
@@ -322,3 +298,11 @@ class Geometry:
             return image
         # Pillow, since OpenCV's bicubic does not antialias: small defects would flicker with pose.
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+def _blocks_of_tile(axis: TileAxis, pixels: PixelAxis, number: int) -> npt.NDArray[np.bool_]:
+    """(blocks,) whether a block of pixels depends on a patch of this tile."""
+    bands = bands_of(pixels)
+    begin = axis.origins[number]
+    end = begin + axis.tile_patches
+    return np.asarray((bands.first < end) & (bands.first + bands.width > begin))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.area import InspectionArea
 from runtime.errors import OptionError
-from runtime.geometry import GeometrySettings
+from runtime.geometry import Geometry, GeometrySettings
 from runtime.json_files import decode_json, read_json, write_json
 
 SCHEMA = "l2bt.product/1"
@@ -97,6 +98,7 @@ class ProductCard:
         teacher: The frozen network.
         geometry: How images are brought to the network's size.
         threshold: From when on an image is defective.
+        area: Where images are looked at; everywhere if None.
         calibration: What the threshold was chosen from; None if it was given by hand.
         students_sha256: SHA-256 of `students.safetensors`.
         training: Evidence: data fingerprint, seed, steps, losses, and so on.
@@ -108,6 +110,7 @@ class ProductCard:
     teacher: TeacherCard
     geometry: GeometrySettings
     threshold: Threshold
+    area: InspectionArea | None = None
     calibration: Calibration | None = None
     students_sha256: str
     training: dict[str, str | int | float | None] = field(default_factory=dict)
@@ -117,6 +120,14 @@ class ProductCard:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
         check_product_name(self.product)
+
+    def geometry_of(self, height: int, width: int) -> Geometry:
+        """How an image of this height and width in px is cut, and put together again.
+
+        Raises:
+            BadImageError: The product does not look at images of this size.
+        """
+        return self.geometry.for_image(height, width, area=self.area)
 
     def write(self, path: Path) -> None:
         """Write the card as JSON, whole or not at all."""

@@ -9,7 +9,7 @@ ENCODED = "encoded"  # (1,) bytes of a JPEG, PNG, BMP, TIFF or WebP file
 # Request parameters.
 PRODUCT = "product"  # text; may be left out where the server holds one product
 WANT_MAP = "want_map"  # bool; true if left out
-WANT_CARD = "want_card"  # bool; false if left out
+WANT_CARD = "want_card"  # bool; false if left out; the answer is then the card alone
 
 # Between the steps.
 IMAGE_SIZE = "image_size"  # (2,) int32: height and width in px

@@ -24,6 +24,7 @@ def train(
     image_size: int = 518,
     overlap_wh: tuple[int, int] | None = None,
     scale: float | None = None,
+    area: Path | None = None,
     teacher: Annotated[TeacherSettings, Parameter(name="*")] = TeacherSettings(),
     students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(),
     thresholds: Annotated[ThresholdSettings, Parameter(name="*")] = ThresholdSettings(),
@@ -44,16 +45,19 @@ def train(
         image_size: Side of the square, or of a tile, in px; 1036 in the paper.
         overlap_wh: With tiles: their least overlap in px, horizontally and vertically; 56 56.
         scale: With tiles: the image's size before it is cut, as a share of its own; 1.
+        area: JSON file with polygons to look at and to ignore; see train/README.md.
         teacher: Which teacher.
         students: How the students are trained.
         thresholds: Which false alarms are acceptable.
         work: Where training works.
     """
+    from runtime.area import InspectionArea
     from train.bundle import open_bundle
     from train.data.open_dataset import open_dataset
     from train.each_product import chosen_products, end_with_failures, for_each_product
     from train.learn import learn_product
 
+    polygons = InspectionArea.read(area) if area is not None else None
     settings = _geometry(geometry, image_size, overlap_wh, scale)
 
     def train_one(product: str | None, folder: Path | None, work: WorkSettings) -> None:
@@ -65,6 +69,7 @@ def train(
             teacher_settings=teacher,
             fit_settings=students,
             geometry=settings,
+            area=polygons,
             threshold_settings=thresholds,
             work=work,
         )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from runtime.area import InspectionArea
 from runtime.errors import OptionError
 from runtime.geometry import GeometrySettings
 from runtime.json_files import read_json, write_json
@@ -58,6 +59,7 @@ def cache_features(
     samples: Sequence[Sample],
     geometry: GeometrySettings,
     *,
+    area: InspectionArea | None,
     folder: Path,
     fingerprint: str,
 ) -> FeatureCache:
@@ -67,6 +69,7 @@ def cache_features(
         teacher: The frozen network.
         samples: The good images.
         geometry: How images are brought to the network's size.
+        area: Where they are looked at; everywhere if None.
         folder: Where the cache stands; made if it is missing.
         fingerprint: Of data, teacher and geometry: a cache of something else is not taken.
 
@@ -77,7 +80,7 @@ def cache_features(
     """
     tokens_path, index_path = folder / _TOKENS_NAME, folder / _INDEX_NAME
     sizes = [sample.size() for sample in samples]
-    tiles_of = [geometry.for_image(*size).tiles for size in sizes]
+    tiles_of = [geometry.for_image(*size, area=area).tiles for size in sizes]
     first_tile = tuple(int(number) for number in np.cumsum([0, *tiles_of]))
     shape = (first_tile[-1], geometry.grid_side**2, 2, teacher.card.dimension)
     if index_path.is_file():
@@ -99,7 +102,7 @@ def cache_features(
     remaining = range(seen_before, len(samples))
     with torch.inference_mode():
         for number in tqdm(remaining, desc="teacher features", unit="image", disable=not remaining):
-            tiles = geometry.for_image(*sizes[number]).cut(samples[number].pixels())
+            tiles = geometry.for_image(*sizes[number], area=area).cut(samples[number].pixels())
             for start in range(0, len(tiles), _TILES_AT_ONCE):
                 batch = tiles[start : start + _TILES_AT_ONCE]
                 shallow, deep = teacher(torch.tensor(batch, device=teacher.device))

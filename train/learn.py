@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from runtime.area import InspectionArea
 from runtime.atomic_write import check_replaceable
 from runtime.conformal import calibrate, check_false_alarm_rate, choose_threshold
 from runtime.errors import DatasetError, OptionError, TrainingError
-from runtime.geometry import GeometrySettings
+from runtime.geometry import Geometry, GeometrySettings
 from runtime.pixel_map import PixelMap
 from runtime.product import CARD_NAME, Calibration, ProductCard, check_product_name
 from train.bundle import ProductBundle, write_bundle
@@ -38,6 +39,7 @@ def learn_product(
     teacher_settings: TeacherSettings,
     fit_settings: FitSettings,
     geometry: GeometrySettings | None = None,
+    area: InspectionArea | None = None,
     threshold_settings: ThresholdSettings | None = None,
     work: WorkSettings | None = None,
 ) -> ProductBundle:
@@ -50,6 +52,7 @@ def learn_product(
         fit_settings: How the students are trained.
         geometry: How images are brought to the network; the padded square of 518 px if left out.
             Its patch size is the teacher's.
+        area: Where images are looked at; everywhere if left out.
         threshold_settings: The false-alarm rates that the thresholds shall keep.
         work: Where to work.
 
@@ -81,8 +84,11 @@ def learn_product(
         teacher,
         ordered,
         geometry,
+        area=area,
         folder=features,
-        fingerprint=_fingerprint(data_fingerprint, teacher, teacher_settings, geometry, ordered),
+        fingerprint=_fingerprint(
+            data_fingerprint, teacher, teacher_settings, geometry, area, ordered
+        ),
     )
     first_held_out = len(ordered) - held_out
     log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
@@ -101,7 +107,7 @@ def learn_product(
     finally:
         if log is not None:
             log.close()
-    calibration = _calibrate(cache, first_held_out, ordered, result.students, geometry)
+    calibration = _calibrate(cache, first_held_out, ordered, result.students, geometry, area)
     print(
         f"{result.steps} student updates from the cache; the teacher saw each of the "
         f"{len(ordered)} images once ({cache.teacher_images} of them in this run)"
@@ -110,6 +116,7 @@ def learn_product(
         product=dataset.product,
         teacher=teacher.card,
         geometry=geometry,
+        area=area,
         threshold=choose_threshold(
             calibration,
             false_alarm_rate=rates.false_alarm_rate,
@@ -157,12 +164,15 @@ def _calibrate(
     ordered: list[Sample],
     students: Students,
     geometry: GeometrySettings,
+    area: InspectionArea | None,
 ) -> Calibration:
     def held_out() -> Iterator[tuple[str, float, float]]:
         numbers = range(first, len(cache.image_sizes))
         for number in tqdm(numbers, desc="threshold", unit="image"):
             pixel_map = map_from_tokens(
-                cache.tokens_of(number), students, geometry, cache.image_sizes[number]
+                cache.tokens_of(number),
+                students,
+                geometry.for_image(*cache.image_sizes[number], area=area),
             )
             yield ordered[number].name, pixel_map.score(), pixel_map.peak()
 
@@ -173,14 +183,13 @@ def _calibrate(
 def map_from_tokens(
     tokens: np.ndarray[Any, np.dtype[np.float16]],
     students: Students,
-    geometry: GeometrySettings,
-    image_size: tuple[int, int],
+    geometry: Geometry,
 ) -> PixelMap:
     """The anomaly map of one image from the cached (tiles, T, 2, D) teacher tokens."""
     both = torch.from_numpy(tokens.astype(np.float32))
-    side = geometry.grid_side
+    side = geometry.settings.grid_side
     patch_maps = students(both[:, :, 0], both[:, :, 1]).reshape(-1, side, side)
-    return geometry.for_image(*image_size).pixel_map(patch_maps.numpy())
+    return geometry.pixel_map(patch_maps.numpy())
 
 
 def _fingerprint(
@@ -188,10 +197,11 @@ def _fingerprint(
     teacher: Teacher,
     settings: TeacherSettings,
     geometry: GeometrySettings,
+    area: InspectionArea | None,
     ordered: list[Sample],
 ) -> str:
     names = [sample.name for sample in ordered]
-    everything = [data, names, teacher.card, settings.teacher_precision, geometry]
+    everything = [data, names, teacher.card, settings.teacher_precision, geometry, area]
     return hashlib.sha256(msgspec.json.encode(everything)).hexdigest()
 
 

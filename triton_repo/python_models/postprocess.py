@@ -59,13 +59,17 @@ class TritonPythonModel:
     def _judge(self, request: Any) -> Any:
         received_ns = time.monotonic_ns()
         parameters = json.loads(request.parameters() or "{}")
+        if parameters.get(WANT_CARD, False):
+            # No verdict with it: the area does not apply to the image that was sent along.
+            card = json.dumps({"card": self._card.to_json()})
+            return pb_utils.InferenceResponse(output_tensors=[_text(DETAILS, card)])
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
         anomaly_map, score, regions = judge(
             _input(request, OUTPUT_NAME),
-            self._card.geometry.for_image(height, width),
+            self._card.geometry_of(height, width),
             self._card,
             want_map=parameters.get(WANT_MAP, True),
         )
@@ -91,8 +95,6 @@ class TritonPythonModel:
             name: getattr(inspection, name)
             for name in ("product", "threshold", "pixel_threshold", "engine", "stage_ms")
         }
-        if parameters.get(WANT_CARD, False):
-            details["card"] = self._card.to_json()
         outputs = [
             pb_utils.Tensor(SCORE, np.array([score], np.float32)),
             _text(VERDICT, inspection.verdict),

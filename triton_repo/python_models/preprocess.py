@@ -14,7 +14,7 @@ from runtime.errors import BadImageError, InputError
 from runtime.exported_model import INPUT_NAME
 from runtime.images import ImageArray, check_image, decode_image
 from runtime.product import CARD_NAME, ProductCard
-from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS
+from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS, WANT_CARD
 
 
 class TritonPythonModel:
@@ -51,7 +51,9 @@ class TritonPythonModel:
         image = _image(request)
         decoded_ns = time.monotonic_ns()
         height, width = image.shape[:2]
-        geometry = self._card.geometry.for_image(height, width)
+        # A request for the card alone is not about its image, whose size may be any.
+        area = None if parameters.get(WANT_CARD, False) else self._card.area
+        geometry = self._card.geometry.for_image(height, width, area=area)
         if geometry.tiles > self._most_tiles:
             raise BadImageError(
                 f"an image of {width} x {height} px needs {geometry.tiles} tiles, and this "

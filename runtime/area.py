@@ -1,0 +1,121 @@
+"""Where a product is looked at: polygons that include, and polygons that are ignored."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import BadImageError, OptionError
+from runtime.json_files import read_json
+
+Point = tuple[float, float]
+Polygon = tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionArea:
+    """The part of an image that counts.
+
+    Attributes:
+        image_wh: Width and height in px of the images that the polygons are drawn on; others are
+            refused.
+        include: Polygons of (x, y) corners in px; the whole image if there is none.
+        ignore: Polygons that are taken out of it.
+    """
+
+    image_wh: tuple[int, int]
+    include: tuple[Polygon, ...] = ()
+    ignore: tuple[Polygon, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.image_wh) < 1:
+            raise OptionError(f"image_wh is {self.image_wh}; expected a width and a height in px")
+        for name, polygons in (("include", self.include), ("ignore", self.ignore)):
+            for number, polygon in enumerate(polygons):
+                self._check(polygon, f"{name} polygon {number}")
+        if ignored_pixels(self).all():
+            raise OptionError(
+                "the area leaves no pixel to look at; draw smaller ignore polygons, or larger "
+                "include polygons"
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "InspectionArea":
+        """Read an area from a JSON file.
+
+        Raises:
+            ModelError: The file is missing, or an entry is missing or wrong.
+        """
+        return read_json(path, cls)
+
+    def describe(self) -> str:
+        """In words, for people."""
+        width, height = self.image_wh
+        share = 1 - float(ignored_pixels(self).mean())
+        return (
+            f"looked at {share:.1%} of images of {width} x {height} px, by {len(self.include)} "
+            f"include and {len(self.ignore)} ignore polygons"
+        )
+
+    def ignored(self, height: int, width: int) -> npt.NDArray[np.bool_]:
+        """(H, W) bool, True where an image of this size is not looked at.
+
+        Raises:
+            BadImageError: The polygons are drawn on images of another size.
+        """
+        if (width, height) != self.image_wh:
+            raise BadImageError(
+                f"the image is {width} x {height} px, and the product's area is drawn on images of "
+                f"{self.image_wh[0]} x {self.image_wh[1]} px"
+            )
+        return ignored_pixels(self)
+
+    def _check(self, polygon: Polygon, name: str) -> None:
+        width, height = self.image_wh
+        if len(polygon) < 3:
+            raise OptionError(f"{name} has {len(polygon)} corners; expected at least 3")
+        for x_px, y_px in polygon:
+            if not (0 <= x_px <= width and 0 <= y_px <= height):
+                raise OptionError(
+                    f"{name} has the corner ({x_px:g}, {y_px:g}) outside the image of {width} x "
+                    f"{height} px"
+                )
+        sides = list(zip(polygon, (*polygon[1:], polygon[0]), strict=True))
+        for one, other in itertools.combinations(sides, 2):
+            if _cross(*one, *other):
+                raise OptionError(
+                    f"{name} crosses itself at the sides {one} and {other}; draw it as several"
+                )
+
+
+@lru_cache(maxsize=8)
+def ignored_pixels(area: InspectionArea) -> npt.NDArray[np.bool_]:
+    """(H, W) bool of images of the area's size; kept for the next image."""
+    width, height = area.image_wh
+    looked_at = np.full((height, width), 0 if area.include else 1, np.uint8)
+    for polygons, value in ((area.include, 1), (area.ignore, 0)):
+        for polygon in polygons:
+            # A pixel belongs to a polygon if its centre does; corners lie between pixels.
+            corners = np.round((np.asarray(polygon) - 0.5) * 16).astype(np.int32)
+            cv2.fillPoly(looked_at, [corners], (value,), shift=4)
+    ignored = np.asarray(looked_at == 0, np.bool_)
+    ignored.flags.writeable = False
+    return ignored
+
+
+def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether two sides have a point in common that is no corner of both."""
+    if a in (c, d) or b in (c, d):
+        return False
+    return _turns(a, b, c) != _turns(a, b, d) and _turns(c, d, a) != _turns(c, d, b)
+
+
+def _turns(a: Point, b: Point, c: Point) -> float:
+    """1 where a, b, c turn left, -1 where they turn right, 0 on a line."""
+    product = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    return math.copysign(1, product) if product else 0.0

@@ -1,0 +1,81 @@
+"""How one axis of an image is cut into tiles on the patch grid, and how they are blended."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from runtime.geometry import GeometrySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileAxis:
+    """How one axis of an image is cut; all in px unless said otherwise.
+
+    Attributes:
+        length: Of the image.
+        padding_before: Repeated edge before the image, added before it is resized.
+        padded_length: With the padding on both sides.
+        scaled_length: After resizing.
+        edge_before: Repeated edge before the resized image.
+        patches: Of the patch map.
+        origins: The first patch of each tile.
+        tile_patches: Patches along a tile.
+    """
+
+    length: int
+    padding_before: int
+    padded_length: int
+    scaled_length: int
+    edge_before: int
+    patches: int
+    origins: tuple[int, ...]
+    tile_patches: int
+
+    @classmethod
+    def square(cls, settings: "GeometrySettings", *, length: int, side: int) -> "TileAxis":
+        """Of the paper's padded square with this side."""
+        return cls(
+            length=length,
+            padding_before=(side - length) // 2,
+            padded_length=side,
+            scaled_length=settings.image_size,
+            edge_before=0,
+            patches=settings.grid_side,
+            origins=(0,),
+            tile_patches=settings.grid_side,
+        )
+
+    @classmethod
+    def tiles(cls, settings: "GeometrySettings", *, length: int, overlap: int) -> "TileAxis":
+        """Of an image that is cut into tiles; the tiles are spread evenly."""
+        tile = settings.grid_side
+        scaled = max(1, round(length * settings.scale))
+        patches = max(tile, -(-scaled // settings.patch_size))
+        step = tile - overlap // settings.patch_size
+        count = 1 + -(-(patches - tile) // step)
+        spread = np.linspace(0, patches - tile, count)
+        return cls(
+            length=length,
+            padding_before=0,
+            padded_length=length,
+            scaled_length=scaled,
+            edge_before=(patches * settings.patch_size - scaled) // 2,
+            patches=patches,
+            origins=tuple(int(origin) for origin in np.round(spread)),
+            tile_patches=tile,
+        )
+
+    def weights(self, number: int) -> npt.NDArray[np.float64]:
+        """(tile_patches,) how much a tile counts: it fades where a neighbour overlaps it."""
+        weights = np.ones(self.tile_patches)
+        origin = self.origins[number]
+        if number > 0:
+            overlap = self.origins[number - 1] + self.tile_patches - origin
+            weights[:overlap] *= np.arange(1, overlap + 1) / (overlap + 1)
+        if number + 1 < len(self.origins):
+            overlap = origin + self.tile_patches - self.origins[number + 1]
+            weights[self.tile_patches - overlap :] *= np.arange(overlap, 0, -1) / (overlap + 1)
+        return weights
