@@ -146,6 +146,8 @@ def open_inspector(
     server: str | None = None,
     transport: str = "auto",
     precision: str | None = None,
+    scale: float | None = None,
+    force_scale: bool = False,
 ) -> "EngineDetector | Client":
     """Open a model in process, or a connection to a server.
 
@@ -154,6 +156,8 @@ def open_inspector(
         server: host:port of a server's gRPC interface. Excludes `model`.
         transport: How images reach the server.
         precision: Of the model in process.
+        scale: Tile scale of the model in process, where it shall not be that of training.
+        force_scale: Insist on a scale that the students have not seen.
 
     Raises:
         OptionError: Neither or both are given, or an option does not belong to the one given.
@@ -165,7 +169,18 @@ def open_inspector(
     if model is not None:
         if transport != "auto":
             raise OptionError("--transport belongs to --server, and --model was given")
-        return open_model(model, precision=precision)
+        if force_scale and scale is None:
+            raise OptionError("--force-scale belongs to --scale, which is missing")
+        detector = open_model(model, precision=precision)
+        if scale is not None:
+            try:
+                detector.card = detector.card.at_scale(scale, force=force_scale)
+            except OptionError:
+                detector.close()
+                raise
+        return detector
+    if scale is not None or force_scale:
+        raise OptionError("--scale belongs to --model; a server's is chosen by l2bt repository")
     if precision is not None:
         raise OptionError("--precision belongs to --model; a server's is chosen by l2bt repository")
     from runtime.client import Client
@@ -181,6 +196,8 @@ def inspect(
     product: str | None = None,
     transport: str = "auto",
     precision: str | None = None,
+    scale: float | None = None,
+    force_scale: bool = False,
     pictures: Path | None = Path("inspected"),
     show: bool = False,
 ) -> None:
@@ -193,6 +210,8 @@ def inspect(
         product: Name of the product, where the server holds several.
         transport: To the server: auto, shared-memory or grpc.
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
+        force_scale: Run at another scale than that of training; each answer says so.
         pictures: Folder for the pictures.
         show: Show each picture in a window too; needs a display.
     """
@@ -207,7 +226,12 @@ def inspect(
         check_window()
     failures = 0
     with open_inspector(
-        model=model, server=server, transport=transport, precision=precision
+        model=model,
+        server=server,
+        transport=transport,
+        precision=precision,
+        scale=scale,
+        force_scale=force_scale,
     ) as inspector:
         files = find_images(paths)
         for result in inspect_files(inspector, files, product=product, pictures=pictures):

@@ -21,6 +21,8 @@ def evaluate(
     server: str | None = None,
     transport: str = "auto",
     precision: str | None = None,
+    scale: float | None = None,
+    force_scale: bool = False,
     protocol: str = "exact",
     out: Path = Path("results"),
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
@@ -42,6 +44,8 @@ def evaluate(
         server: host:port of a server's gRPC interface. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
+        force_scale: Run at another scale than that of training; the results say so.
         protocol: AU-PRO in the tables: exact, over every threshold; or paper, at the 99 thresholds
             of the paper's authors.
         out: Folder for the results.
@@ -59,7 +63,14 @@ def evaluate(
     from train.each_product import chosen_products, end_with_failures
 
     def open_one(folder: Path | None) -> "EngineDetector | Client":
-        return open_inspector(model=folder, server=server, transport=transport, precision=precision)
+        return open_inspector(
+            model=folder,
+            server=server,
+            transport=transport,
+            precision=precision,
+            scale=scale,
+            force_scale=force_scale,
+        )
 
     chosen = chosen_products(data, product=product, products=products, layout=layout)
     if chosen is None:

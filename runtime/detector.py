@@ -34,8 +34,8 @@ class EngineDetector:
 
     @property
     def engine_description(self) -> str:
-        """Library, device and precision."""
-        return self._open_engine().description
+        """Library, device and precision; and a scale that was forced."""
+        return self._open_engine().description + self.card.scale_note
 
     def inspect(
         self, image: ImageLike, *, product: str | None = None, want_map: bool = True
@@ -78,7 +78,7 @@ class EngineDetector:
             pixel_threshold=self.card.threshold.pixel_value,
             regions=regions,
             anomaly_map=anomaly_map,
-            engine=engine.description,
+            engine=self.engine_description,
             transport="in-process",
             stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
         )

@@ -4,7 +4,7 @@ Training writes it; the exported model and the model repository carry a copy. Th
 and not in the network's graph, so that a plant can change them without a new export.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -100,6 +100,8 @@ class ProductCard:
         threshold: From when on an image is defective.
         area: Where images are looked at; everywhere if None.
         calibration: What the threshold was chosen from; None if it was given by hand.
+        trained_scale: The scale at which the students saw the images.
+        scale_is_forced: Whether another one was insisted on.
         students_sha256: SHA-256 of `students.safetensors`.
         training: Evidence: data fingerprint, seed, steps, losses, and so on.
         versions: Versions of the libraries that trained it.
@@ -112,6 +114,8 @@ class ProductCard:
     threshold: Threshold
     area: InspectionArea | None = None
     calibration: Calibration | None = None
+    trained_scale: float = 1.0
+    scale_is_forced: bool = False
     students_sha256: str
     training: dict[str, str | int | float | None] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -120,6 +124,27 @@ class ProductCard:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
         check_product_name(self.product)
+        if self.geometry.scale != self.trained_scale and not self.scale_is_forced:
+            raise ValueError(_other_scale(self, self.geometry.scale))
+
+    @property
+    def scale_note(self) -> str:
+        """What answers have to say about a scale that was forced; empty otherwise."""
+        if self.geometry.scale == self.trained_scale:
+            return ""
+        return f", scale {self.geometry.scale:g} forced (trained at {self.trained_scale:g})"
+
+    def at_scale(self, scale: float, *, force: bool) -> "ProductCard":
+        """The card of the same product, looked at in another scale.
+
+        Raises:
+            OptionError: The students were trained at another scale and it is not forced, or the
+                scale cannot be.
+        """
+        if scale != self.trained_scale and not force:
+            raise OptionError(_other_scale(self, scale))
+        geometry = replace(self.geometry, scale=scale)
+        return replace(self, geometry=geometry, scale_is_forced=scale != self.trained_scale)
 
     def geometry_of(self, height: int, width: int) -> Geometry:
         """How an image of this height and width in px is cut, and put together again.
@@ -154,6 +179,14 @@ class ProductCard:
             ModelError: The file is missing, is no JSON, or a field is missing or wrong.
         """
         return read_json(path, cls)
+
+
+def _other_scale(card: ProductCard, scale: float) -> str:
+    return (
+        f"scale {scale:g}: the students of {card.product} were trained at {card.trained_scale:g}, "
+        "and would take parts of another size for defects; train the product at that scale, or "
+        "force it (--force-scale)"
+    )
 
 
 def check_product_name(name: str) -> str:

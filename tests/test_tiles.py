@@ -1,19 +1,24 @@
 """A product that is looked at in tiles: learned, exported, run in process and by a real server."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from export.fuse import export_product
+from l2bt import open_inspector
 from runtime.client import Client
 from runtime.detector import Detector
-from runtime.errors import BadImageError
+from runtime.errors import BadImageError, ModelError, OptionError
 from runtime.exported_model import ExportedModel
 from runtime.geometry import GeometrySettings
+from runtime.product import CARD_NAME
 from tests.conftest import free_ports, random_image
+from tests.test_command_line import l2bt
 from tests.test_server import engine_statistics
 from train.bundle import ProductBundle
 from train.data.dataset import Dataset
@@ -153,3 +158,66 @@ def test_tiles_of_concurrent_requests_share_engine_runs(
     assert scores == pytest.approx(
         [tiled_detector.inspect(image).score for image in images], rel=1e-5
     )
+
+
+# The scale that the students have seen -----------------------------------------------------------
+
+
+def test_another_scale_than_in_training_is_refused_unless_it_is_forced_and_then_said(
+    tiled_export: ExportedModel,
+) -> None:
+    with pytest.raises(OptionError, match=r"scale 0\.5: the students of plate were trained at 1"):
+        open_inspector(model=tiled_export.folder, scale=0.5)
+    with open_inspector(model=tiled_export.folder, scale=0.5, force_scale=True) as detector:
+        inspection = detector.inspect(random_image(240, 360))
+        assert inspection.engine == "openvino cpu f32, scale 0.5 forced (trained at 1)"
+        assert detector.read_card().geometry_of(240, 360).tiles == 4
+    with open_inspector(model=tiled_export.folder, scale=1) as detector:
+        assert detector.inspect(random_image(50, 50)).engine == "openvino cpu f32"
+
+
+def test_a_scale_that_was_changed_in_the_card_by_hand_is_refused(
+    tiled_export: ExportedModel, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiled_export.folder, tmp_path / "model"))
+    text = (model / CARD_NAME).read_text()
+    (model / CARD_NAME).write_text(text.replace('"scale": 1.0', '"scale": 0.7'))
+    with pytest.raises(ModelError, match=r"scale 0\.7: the students of plate were trained at 1"):
+        Detector(model)
+
+
+def test_a_repository_for_another_scale_must_be_forced_and_its_answers_say_so(
+    tiled_export: ExportedModel, tmp_path: Path
+) -> None:
+    fill = ("repository", tiled_export.folder, "--out", "models", "--scale", 0.5)
+    refused = l2bt(*fill, folder=tmp_path)
+    assert refused.returncode == 1
+    assert "--force-scale" in refused.stderr
+    filled = l2bt(*fill, "--force-scale", folder=tmp_path)
+    assert filled.returncode == 0, filled.stderr
+    with (
+        TritonServer(tmp_path / "models", free_ports(tmp_path / "log.txt")) as server,
+        Client(server.grpc_address) as client,
+    ):
+        served = client.inspect(random_image(240, 360))
+    assert served.engine.endswith("scale 0.5 forced (trained at 1)")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"force_scale": True}, "belongs to --scale"),
+        ({"server": "127.0.0.1:1", "scale": 0.5}, "chosen by l2bt repository"),
+    ],
+)
+def test_a_scale_that_belongs_to_nothing_is_refused(
+    tiled_export: ExportedModel, options: dict[str, object], reason: str
+) -> None:
+    model = None if "server" in options else tiled_export.folder
+    with pytest.raises(OptionError, match=reason):
+        open_inspector(model=model, **options)  # type: ignore[arg-type]
+
+
+def test_the_square_has_no_scale(exported: ExportedModel) -> None:
+    with pytest.raises(OptionError, match="belong to tiles"):
+        open_inspector(model=exported.folder, scale=0.5, force_scale=True)

@@ -117,6 +117,7 @@ def learn_product(
         teacher=teacher.card,
         geometry=geometry,
         area=area,
+        trained_scale=geometry.scale,
         threshold=choose_threshold(
             calibration,
             false_alarm_rate=rates.false_alarm_rate,

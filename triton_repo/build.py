@@ -68,7 +68,7 @@ def build_repository(
         for name in (PREPROCESS, ENGINE, POSTPROCESS):
             shutil.copyfile(_SOURCES / f"{name}.py", temporary / name / VERSION / "model.py")
         for name in (PREPROCESS, POSTPROCESS):
-            shutil.copyfile(model.folder / CARD_NAME, temporary / name / VERSION / CARD_NAME)
+            model.product.write(temporary / name / VERSION / CARD_NAME)
         engine = temporary / ENGINE / VERSION
         for part in (ONNX_NAME, MANIFEST_NAME):
             shutil.copyfile(model.folder / part, engine / part)

@@ -1,6 +1,7 @@
 """The commands of this room: repository, serve."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ def repository(
     out: Path = DEFAULT_REPOSITORY,
     plan: Path | None = None,
     overwrite: bool = False,
+    scale: float | None = None,
+    force_scale: bool = False,
     settings: Annotated[RepositorySettings, Parameter(name="*")] = RepositorySettings(),
 ) -> None:
     """Fill a Triton model repository from an exported model.
@@ -29,12 +32,19 @@ def repository(
         plan: A TensorRT engine of this model, built on the machine that will serve it; without it
             the repository serves on a CPU only.
         overwrite: Replace an existing repository.
+        scale: Tile scale to serve at, where it shall not be that of training; needs --force-scale.
+        force_scale: Serve at another scale than that of training; each answer says so.
         settings: Batching, queues and the engine on a CPU.
     """
     from runtime.exported_model import ExportedModel
     from triton_repo.build import build_repository
 
     exported = ExportedModel.open(model)
+    if scale is not None:
+        card = exported.product.at_scale(scale, force=force_scale)
+        exported = replace(exported, product=card)
+    elif force_scale:
+        raise OptionError("--force-scale belongs to --scale, which is missing")
     built = build_repository(exported, out, settings=settings, plan=plan, overwrite=overwrite)
     print(f"serves {exported.product.product} on {'CPU and GPU' if plan else 'a CPU'}")
     print(built)

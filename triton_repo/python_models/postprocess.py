@@ -81,7 +81,7 @@ class TritonPythonModel:
             pixel_threshold=self._card.threshold.pixel_value,
             regions=regions,
             anomaly_map=None,
-            engine=self._engine,
+            engine=self._engine + self._card.scale_note,
             transport="",
             stage_ms={
                 "decode": (decoded_ns - arrived_ns) / 1e6,
