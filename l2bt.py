@@ -307,10 +307,13 @@ def area(model: Path, polygons: Path | None = None, *, everywhere: bool = False)
         files = files.change_area(wished)
         for path in files.paths:
             print(f"wrote {path}")
-        if files.is_repository:
-            print("a server that runs takes it over when it is started again (l2bt serve)")
         print("the thresholds were found with the area before; find them anew with good images:")
-        print(f"  l2bt threshold {model} --good FOLDER")
+        if files.is_repository:
+            print("  l2bt area, then l2bt threshold --good FOLDER, for the exported model,")
+            print("  then l2bt repository MODEL --overwrite")
+            print("a server that runs takes it over when it is started again (l2bt serve)")
+        else:
+            print(f"  l2bt threshold {model} --good FOLDER")
     found = files.card.area
     print("looked at everywhere" if found is None else found.describe())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from benchmarks.results import Metrics
     from runtime.client import Client
     from runtime.detector import EngineDetector
 
@@ -88,10 +89,7 @@ def evaluate(
                 overlays=overlays,
                 overwrite=overwrite,
             )
-        for warning in evaluation.metrics.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        for name, reason in evaluation.metrics.undefined.items():
-            print(f"{name} undefined: {reason}", file=sys.stderr)
+        _print_reservations(evaluation.metrics)
         print(markdown_table([evaluation.metrics]))
         print(out)
         return
@@ -106,9 +104,18 @@ def evaluate(
         overwrite=overwrite,
         resume=resume,
     )
+    for metrics in summary.products:
+        _print_reservations(metrics)
     print(markdown_table(summary.products))
     print(out)
     end_with_failures(summary.failures, of=len(chosen), doing="evaluation")
+
+
+def _print_reservations(metrics: "Metrics") -> None:
+    for warning in metrics.warnings:
+        print(f"warning: {metrics.product}: {warning}", file=sys.stderr)
+    for name, reason in metrics.undefined.items():
+        print(f"{metrics.product}: {name} undefined: {reason}", file=sys.stderr)
 
 
 def demo(*, out: Path = Path("demo"), overwrite: bool = False) -> None:

@@ -96,7 +96,8 @@ def evaluate(
         raise OptionError(f"{out} holds results already; name another --out, or pass --overwrite")
     card = inspector.read_card(product=product)
     leaks = images_also_in_training(dataset)
-    (out / METRICS_NAME).unlink(missing_ok=True)
+    for name in (METRICS_NAME, REPORT_NAME):
+        (out / name).unlink(missing_ok=True)
     good_images = sum(not sample.is_defective for sample in dataset.test)
     pixels = PixelEvaluator(good_images=good_images)
     book = PictureBook() if report else None
@@ -105,7 +106,7 @@ def evaluate(
     for sample in tqdm(dataset.test, desc="evaluating", unit="image"):
         inspection = inspector.inspect(sample.source(), product=product)
         mask = _mask(sample, inspection)
-        components = _add_pixels(pixels, sample, inspection, mask)
+        components = _add_pixels(pixels, sample, inspection, mask, card)
         row = _row(sample, inspection, components, has_mask=mask is not None)
         rows.append(row)
         if book is not None:
@@ -147,14 +148,22 @@ def _mask(sample: Sample, inspection: Inspection) -> Mask | None:
 
 
 def _add_pixels(
-    pixels: PixelEvaluator, sample: Sample, inspection: Inspection, mask: Mask | None
+    pixels: PixelEvaluator,
+    sample: Sample,
+    inspection: Inspection,
+    mask: Mask | None,
+    card: ProductCard,
 ) -> list[Component]:
     if mask is None:
         return []
     assert inspection.anomaly_map is not None
     try:
         return pixels.add(
-            sample.name, inspection.anomaly_map, mask, is_defective=sample.is_defective
+            sample.name,
+            inspection.anomaly_map,
+            mask,
+            is_defective=sample.is_defective,
+            ignored=card.area.ignored(*mask.shape) if card.area is not None else None,
         )
     except ValueError as error:
         raise DatasetError(f"{sample.name}: {error}") from error

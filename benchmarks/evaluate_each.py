@@ -10,6 +10,7 @@ from benchmarks.report.page import render_summary
 from benchmarks.results import (
     METRICS_NAME,
     Metrics,
+    check_protocol,
     csv_of_products,
     markdown_table,
     mean_columns,
@@ -67,11 +68,23 @@ def evaluate_each(
         resume: Whether products that have results of this protocol are kept as they are.
 
     Raises:
-        OptionError: `overwrite` and `resume` are both given.
+        OptionError: `overwrite` and `resume` are both given, `out` holds results and neither is, or
+            the protocol is unknown.
+        ModelError: `out` holds results of a single product.
         L2BTError: No product could be evaluated.
     """
     if overwrite and resume:
         raise OptionError("--overwrite and --resume exclude each other; give one of them")
+    check_protocol(protocol)
+    summary_path = out / METRICS_NAME
+    if summary_path.exists() and not overwrite:
+        if not resume:
+            raise OptionError(
+                f"{out} holds results already; name another --out, pass --overwrite, or pass "
+                "--resume to keep what is there"
+            )
+        # What is no summary belongs to something else.
+        read_json(summary_path, Summary)
     found: dict[str, Metrics] = {}
 
     def evaluate_one(product: str) -> None:
@@ -106,6 +119,12 @@ def evaluate_each(
     summary = Summary(products=every, mean=mean_columns(every), failures=failures)
     atomic_write(out / "metrics.csv", csv_of_products(every))
     missing = [f"{product} failed: {reason}" for product, reason in failures.items()]
+    for metrics in every:
+        missing += [f"{metrics.product}: {warning}." for warning in metrics.warnings]
+        missing += [
+            f"{metrics.product}: {name} undefined: {reason}."
+            for name, reason in metrics.undefined.items()
+        ]
     atomic_write(out / "metrics.md", "\n\n".join([markdown_table(every), *missing]) + "\n")
     if report:
         atomic_write(out / REPORT_NAME, render_summary(every, failures))

@@ -102,6 +102,7 @@ class PixelEvaluator:
         mask: npt.NDArray[np.bool_],
         *,
         is_defective: bool,
+        ignored: npt.NDArray[np.bool_] | None = None,
     ) -> list[Component]:
         """Count one image's pixels.
 
@@ -110,6 +111,8 @@ class PixelEvaluator:
             anomaly_map: (H, W) float32.
             mask: (H, W) bool, True on defects.
             is_defective: The image's label.
+            ignored: (H, W) bool, True on pixels that are not looked at and count for nothing; None
+                if there are none.
 
         Returns:
             The defects in it.
@@ -122,16 +125,20 @@ class PixelEvaluator:
             raise ValueError(f"map {anomaly_map.shape} and mask {mask.shape} differ in shape")
         if np.isnan(anomaly_map).any():
             raise ValueError("the anomaly map holds NaN")
+        if ignored is not None:
+            mask = mask & ~ignored
         has_defect = bool(mask.any())
         if has_defect and not is_defective:
             raise ValueError("it is labelled good, and its mask is not empty")
         keys = to_keys(anomaly_map)
+        looked_at = keys if ignored is None else keys[~ignored.ravel()]
         if not is_defective:
-            self._highest_good.add(keys)
+            self._highest_good.add(looked_at)
         if not has_defect:
-            self._good.add(keys)
+            self._good.add(looked_at)
             return []
-        self._good.add(keys[~mask.ravel()])
+        counted = ~mask if ignored is None else ~(mask | ignored)
+        self._good.add(keys[counted.ravel()])
         return self._add_defects(name, keys, mask)
 
     def result(self) -> PixelResult | None:

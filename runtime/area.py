@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -97,15 +96,30 @@ class InspectionArea:
 def ignored_pixels(area: InspectionArea) -> npt.NDArray[np.bool_]:
     """(H, W) bool of images of the area's size; kept for the next image."""
     width, height = area.image_wh
-    looked_at = np.full((height, width), 0 if area.include else 1, np.uint8)
-    for polygons, value in ((area.include, 1), (area.ignore, 0)):
-        for polygon in polygons:
-            # A pixel belongs to a polygon if its centre does; corners lie between pixels.
-            corners = np.round((np.asarray(polygon) - 0.5) * 16).astype(np.int32)
-            cv2.fillPoly(looked_at, [corners], (value,), shift=4)
-    ignored = np.asarray(looked_at == 0, np.bool_)
+    looked_at = np.full((height, width), not area.include)
+    for polygon in area.include:
+        looked_at |= _inside(polygon, height, width)
+    for polygon in area.ignore:
+        looked_at &= ~_inside(polygon, height, width)
+    ignored = ~looked_at
     ignored.flags.writeable = False
     return ignored
+
+
+def _inside(polygon: Polygon, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """(H, W) bool, True for pixels whose centre lies in the polygon.
+
+    Each side toggles what lies right of it, so that an odd number of sides is inside.
+    """
+    toggles = np.zeros((height, width + 1), np.bool_)
+    for (x_one, y_one), (x_two, y_two) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
+        top, bottom = sorted((y_one, y_two))
+        rows = np.arange(math.ceil(top - 0.5), math.ceil(bottom - 0.5))
+        if rows.size:
+            x_px = x_one + (rows + 0.5 - y_one) * (x_two - x_one) / (y_two - y_one)
+            columns = np.clip(np.ceil(x_px - 0.5).astype(np.int64), 0, width)
+            toggles[rows, columns] ^= True
+    return np.logical_xor.accumulate(toggles, axis=1)[:, :width]
 
 
 def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:

@@ -56,13 +56,9 @@ class CardFiles:
         The thresholds keep their values, but guarantee nothing any more: they were found with the
         area before, and so were the scores that they rest on.
         """
-        old = self.card.threshold
-        threshold = replace(
-            old,
-            method=f"found before the area was changed; {old.method}",
-            false_alarm_rate=None,
-            region_false_alarm_rate=None,
-        )
+        if area == self.card.area:
+            return self
+        threshold = self.card.threshold.without_guarantee("found before the area was changed")
         return self._write(replace(self.card, area=area, threshold=threshold, calibration=None))
 
     def _write(self, card: ProductCard) -> "CardFiles":

@@ -1,19 +1,28 @@
 """Choosing a product's thresholds anew: by a false-alarm rate, by further good images, by hand."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from runtime.card_files import CardFiles
-from runtime.conformal import calibrate, choose_threshold, images_needed
+from runtime.conformal import (
+    calibrate,
+    check_false_alarm_rate,
+    choose_threshold,
+    images_needed,
+    lowest_rate,
+)
 from runtime.errors import ModelError, OptionError
 from runtime.inspect_files import find_images
 from runtime.inspection import Inspector
 from runtime.product import Calibration, ProductCard, Threshold
 
+_REMEDY = "Give more with --good FOLDER, or hold out more in training (--held-out)"
+# A map and the regions in it are computed in different orders, which differ in their last bits.
+_ROUNDING = 1e-6
 _RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
@@ -60,8 +69,15 @@ def wished_threshold(
                 "--good needs a model to inspect with: change the exported model's threshold, then "
                 "fill the repository again (l2bt repository MODEL --overwrite)"
             )
+        paths = find_images([good])
+        for name, rate in (
+            ("false-alarm rate", false_alarm_rate),
+            ("region false-alarm rate", region_false_alarm_rate),
+        ):
+            # Before the images are inspected, not after it.
+            check_false_alarm_rate(rate, len(paths), name=name, remedy=_REMEDY)
         with open_detector() as detector:
-            calibration = calibrate(_good_images(detector, good))
+            calibration = calibrate(_good_images(detector, paths))
     if calibration is None:
         raise ModelError(
             f"{files.paths[0]} holds no scores of good images; give some with --good FOLDER, or "
@@ -71,7 +87,7 @@ def wished_threshold(
         calibration,
         false_alarm_rate=false_alarm_rate,
         region_false_alarm_rate=region_false_alarm_rate,
-        remedy="Give more with --good FOLDER, or hold out more in training (--held-out)",
+        remedy=_REMEDY,
     )
     return threshold, calibration
 
@@ -92,7 +108,7 @@ def describe(card: ProductCard) -> str:
             for rate in _RATES_SHOWN
             if images_needed(rate) > count
         ]
-        lines.append(f"with {count} good images --false-alarm-rate can be {1 / (count + 1):.4f} or")
+        lines.append(f"with {count} good images --false-alarm-rate can be {lowest_rate(count)} or")
         lines[-1] += f" more, such as {', '.join(can)}" if can else " more"
         if cannot:
             lines.append(f"too low: {', '.join(cannot)}")
@@ -112,8 +128,8 @@ def _by_hand(card: ProductCard, image_score: float | None, pixel_value: float | 
     )
 
 
-def _good_images(detector: Inspector, folder: Path) -> Iterator[tuple[str, float, float]]:
-    for path in tqdm(find_images([folder]), desc="good images", unit="image"):
+def _good_images(detector: Inspector, paths: Sequence[Path]) -> Iterator[tuple[str, float, float]]:
+    for path in tqdm(paths, desc="good images", unit="image"):
         inspection = detector.inspect(path)
         assert inspection.anomaly_map is not None
-        yield path.name, inspection.score, float(inspection.anomaly_map.max())
+        yield path.name, inspection.score, float(inspection.anomaly_map.max()) * (1 + _ROUNDING)

@@ -22,6 +22,12 @@ def images_needed(false_alarm_rate: float) -> int:
     return math.ceil(1 / false_alarm_rate - 1 - _ROUNDING)
 
 
+def lowest_rate(images: int) -> str:
+    """The lowest rate that so many good images can keep, rounded up, as text."""
+    digits = max(4, 2 + len(str(images)))
+    return f"{math.ceil(10**digits / (images + 1)) / 10**digits:.{digits}f}"
+
+
 def check_false_alarm_rate(rate: float | None, images: int, *, name: str, remedy: str) -> None:
     """Refuse a rate that this many good images cannot keep.
 
@@ -43,7 +49,7 @@ def check_false_alarm_rate(rate: float | None, images: int, *, name: str, remedy
         raise OptionError(
             f"{name} {rate:g} needs {needed} good images that were not trained on; there are "
             f"{images}, so {needed - images} are missing. {remedy}, or wish for a rate of "
-            f"{1 / (images + 1):.4f} or more"
+            f"{lowest_rate(images)} or more"
         )
 
 

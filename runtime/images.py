@@ -23,6 +23,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MAX_SIDE_PX = 65_535
 MAX_PIXELS = 16_384**2  # 0.8 GB of RGB; line scans may be long, but not also wide
 
+# Pillow refuses twice this by itself, before it decodes; `check_size` refuses the rest.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
 # One grey value a pixel says the same as three equal channels, so nothing is lost or guessed.
 _EIGHT_BIT_MODES = {"RGB", "L", "1", "P"}
 

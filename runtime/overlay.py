@@ -21,7 +21,7 @@ def draw_inspection(
         image: (H, W, 3) uint8 RGB, the inspected one.
         inspection: Its inspection, with the anomaly map.
         title: What stands beside the verdict, usually the image's name.
-        panel_width_px: Width of each of the two pictures.
+        panel_width_px: Width of each of the two pictures; those of tall images are narrower.
 
     Returns:
         (h, 2 * panel_width_px, 3) uint8 RGB.
@@ -31,7 +31,10 @@ def draw_inspection(
     """
     if inspection.anomaly_map is None:
         raise ValueError("the inspection has no anomaly map; inspect with want_map=True")
-    scale = panel_width_px / image.shape[1]
+    # A tall image gets a narrower panel: a JPEG has at most 65,500 px a side.
+    height, width = image.shape[:2]
+    panel_width_px = max(1, min(panel_width_px, round(2 * panel_width_px * width / height)))
+    scale = panel_width_px / width
     heat = lay_heat_over(image, inspection.anomaly_map, inspection.pixel_threshold)
     panels = np.hstack([_shrink(image, panel_width_px), _shrink(heat, panel_width_px)])
     banner_height = max(18, panel_width_px // 14)

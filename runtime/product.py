@@ -63,6 +63,15 @@ class Threshold:
     false_alarm_rate: float | None = None
     region_false_alarm_rate: float | None = None
 
+    def without_guarantee(self, reason: str) -> "Threshold":
+        """The same values, which keep no false-alarm rate any more, for this reason."""
+        return replace(
+            self,
+            method=f"{reason}, so no false-alarm rate is guaranteed; before: {self.method}",
+            false_alarm_rate=None,
+            region_false_alarm_rate=None,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -141,10 +150,23 @@ class ProductCard:
             OptionError: The students were trained at another scale and it is not forced, or the
                 scale cannot be.
         """
+        if self.geometry.kind != "tiles":
+            raise OptionError(
+                f"{self.product} is looked at as a padded square, which has no scale; train it "
+                "with --geometry tiles"
+            )
         if scale != self.trained_scale and not force:
             raise OptionError(_other_scale(self, scale))
         geometry = replace(self.geometry, scale=scale)
-        return replace(self, geometry=geometry, scale_is_forced=scale != self.trained_scale)
+        if scale == self.geometry.scale:
+            return self
+        return replace(
+            self,
+            geometry=geometry,
+            scale_is_forced=scale != self.trained_scale,
+            threshold=self.threshold.without_guarantee("found at another scale"),
+            calibration=None,
+        )
 
     def geometry_of(self, height: int, width: int) -> Geometry:
         """How an image of this height and width in px is cut, and put together again.

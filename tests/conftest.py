@@ -20,7 +20,7 @@ from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
 from train.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
+from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
 
@@ -52,7 +52,7 @@ def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("bundle") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=150, held_out=0.25),
-        geometry=GeometrySettings(image_size=SMALL_IMAGE_SIZE),
+        geometry=GeometryOptions(image_size=SMALL_IMAGE_SIZE),
     )
 
 

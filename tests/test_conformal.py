@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.conformal import calibrate, choose_threshold, conformal_rank, images_needed
+from runtime.conformal import (
+    calibrate,
+    choose_threshold,
+    conformal_rank,
+    images_needed,
+    lowest_rate,
+)
 from runtime.errors import OptionError
 from runtime.product import Calibration
 
@@ -89,3 +95,8 @@ def test_calibration_keeps_the_score_and_the_highest_value_of_each_image() -> No
 def test_a_calibration_that_does_not_hold_together_is_refused() -> None:
     with pytest.raises(ValueError, match="expected as many of each"):
         Calibration(images=("a",), scores=(0.1, 0.2), peaks=(0.1,))
+
+
+@pytest.mark.parametrize("images", [1, 9, 90, 100, 333, 4999])
+def test_the_lowest_rate_that_is_named_can_be_kept(images: int) -> None:
+    assert images_needed(float(lowest_rate(images))) <= images

@@ -93,7 +93,9 @@ def test_products_are_chosen_by_name_or_all(data: Path) -> None:
 
     assert chosen(None) is None
     assert chosen(None, "all") == ("bolt", "broken", "nut")
-    assert chosen(None, "nut", "bolt") == ("nut", "bolt")
+    assert chosen(None, "nut", "bolt", "nut") == ("nut", "bolt")
+    with pytest.raises(OptionError, match="names none"):
+        chosen_products(data, product=None, products=[], layout="auto")
     with pytest.raises(OptionError, match="exclude each other"):
         chosen("nut", "all")
     with pytest.raises(OptionError, match="has no product screw; it has: bolt, broken, nut"):

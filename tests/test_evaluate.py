@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,17 @@ from PIL import Image
 from benchmarks.evaluate import evaluate
 from benchmarks.evaluate_each import evaluate_each
 from benchmarks.results import Metrics, markdown_table
+from runtime.area import InspectionArea
+from runtime.card_files import CardFiles
 from runtime.detector import Detector
-from runtime.errors import DatasetError, L2BTError, OptionError, UnknownProductError
+from runtime.errors import (
+    DatasetError,
+    L2BTError,
+    ModelError,
+    OptionError,
+    UnknownProductError,
+)
+from runtime.exported_model import ExportedModel
 from runtime.images import ImageLike
 from runtime.inspection import Inspection
 from runtime.json_files import read_json
@@ -294,3 +304,42 @@ def test_products_that_all_fail_are_an_error(tmp_path: Path) -> None:
             open_inspector_of=lambda product: Named(None, product),  # type: ignore[arg-type]
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_older_results_of_several_products_are_not_replaced_unasked(
+    detector: Detector, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    def run(*, resume: bool = False, overwrite: bool = False) -> None:
+        evaluate_each(
+            ["nut"],
+            tmp_path,
+            open_dataset_of=lambda product: replace(small_dataset, product=product),
+            open_inspector_of=lambda product: Named(detector, product),
+            report=False,
+            resume=resume,
+            overwrite=overwrite,
+        )
+
+    run()
+    with pytest.raises(OptionError, match="holds results already"):
+        run()
+    run(resume=True)
+    run(overwrite=True)
+    evaluate(detector, small_dataset, tmp_path, report=False, overwrite=True)
+    with pytest.raises(ModelError, match="is not a valid Summary"):
+        run(resume=True)
+
+
+def test_pixels_that_are_not_looked_at_count_for_nothing(
+    exported: ExportedModel, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    height, width = small_dataset.test[0].size()
+    left = ((0, 0), (width // 2, 0), (width // 2, height), (0, height))
+    area = InspectionArea(image_wh=(width, height), ignore=(left,))
+    model = Path(shutil.copytree(exported.folder, tmp_path / "model"))
+    CardFiles.find(model).change_area(area)
+    with Detector(model) as half:
+        metrics = evaluate(half, small_dataset, tmp_path / "out", report=False).metrics
+    assert metrics.pixel is not None
+    pixels = metrics.pixel.good_pixels + metrics.pixel.defect_pixels
+    assert pixels == len(small_dataset.test) * height * (width - width // 2)

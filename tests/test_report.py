@@ -1,5 +1,6 @@
 """The report, rendered by a real browser without a network."""
 
+import io
 import os
 import re
 import shutil
@@ -20,8 +21,10 @@ from benchmarks.report.pictures import PictureBook
 from benchmarks.report.published import published_for
 from benchmarks.results import ImageResult
 from runtime.detector import Detector
+from runtime.images import ImageArray
 from runtime.inspection import Inspection
-from train.data.dataset import Dataset
+from runtime.overlay import draw_inspection
+from train.data.dataset import Dataset, Sample
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 Browser = Callable[..., str]
@@ -225,3 +228,38 @@ def test_published_figures_stand_beside_classes_of_their_data_set_only(
 ) -> None:
     found = published_for(products, layout)
     assert [one.columns["I-AUROC"] for one in found][:1] == ([] if paper is None else [paper])
+
+
+def test_pictures_of_a_long_narrow_image_stay_small(
+    detector: Detector, small_dataset: Dataset
+) -> None:
+    tall = replace(
+        detector.inspect(small_dataset.test[0].source()),
+        threshold=10.0,
+        anomaly_map=np.zeros((9000, 200), np.float32),
+        regions=(),
+    )
+    sample = ArraySample(np.zeros((9000, 200, 3), np.uint8))
+    book = PictureBook()
+    book.add(sample, tall, result(0, 0.1, is_defective=True), [])
+    sizes = [Image.open(io.BytesIO(panel)).size for panel in book.misses[0].panels]
+    assert all(max(size) <= 720 for size in sizes)
+    assert max(draw_inspection(sample.image, tall, title="tall").shape) < 2000
+
+
+class ArraySample(Sample):
+    """An image in memory."""
+
+    name, is_defective = "tall", True
+
+    def __init__(self, image: ImageArray) -> None:
+        self.image = image
+
+    def source(self) -> ImageArray:
+        return self.image
+
+    def mask(self, height: int, width: int) -> None:
+        return None
+
+    def content(self) -> bytes:
+        return self.image.tobytes()

@@ -82,7 +82,7 @@ def test_thresholds_by_hand_keep_the_evidence_and_guarantee_nothing(folder: Path
         (["--image-score", 1, "--false-alarm-rate", 0.1], "exclude"),
         (["--image-score", "nan"], "expected a finite number"),
         (["--false-alarm-rate", 2], "expected a share between 0 and 1"),
-        (["--good", "nowhere"], "neither an exported model"),
+        (["--good", "nowhere"], "nowhere is missing"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused(

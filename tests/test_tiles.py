@@ -15,7 +15,6 @@ from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import BadImageError, ModelError, OptionError
 from runtime.exported_model import ExportedModel
-from runtime.geometry import GeometrySettings
 from runtime.product import CARD_NAME
 from tests.conftest import free_ports, random_image
 from tests.test_command_line import l2bt
@@ -24,13 +23,14 @@ from train.bundle import ProductBundle
 from train.data.dataset import Dataset
 from train.learn import learn_product
 from train.reference import ReferenceDetector
-from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
+from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from triton_repo.build import build_repository
 from triton_repo.configs import RepositorySettings
 from triton_repo.server import TritonServer
 
 # 360 x 240 px are 4 x 3 of them, 720 x 480 px 8 x 5.
-TILES = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(14, 14))
+OPTIONS = GeometryOptions(image_size=112, geometry="tiles", overlap_wh=(14, 14))
+TILES = OPTIONS.settings(14)
 MOST_TILES = 24
 
 
@@ -41,7 +41,7 @@ def tiled_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactor
         tmp_path_factory.mktemp("tiles") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=100, held_out=0.25),
-        geometry=TILES,
+        geometry=OPTIONS,
     )
 
 
@@ -219,5 +219,5 @@ def test_a_scale_that_belongs_to_nothing_is_refused(
 
 
 def test_the_square_has_no_scale(exported: ExportedModel) -> None:
-    with pytest.raises(OptionError, match="belong to tiles"):
+    with pytest.raises(OptionError, match="padded square, which has no scale"):
         open_inspector(model=exported.folder, scale=0.5, force_scale=True)

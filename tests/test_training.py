@@ -11,7 +11,6 @@ import torch
 import train.features
 import train.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
-from runtime.geometry import GeometrySettings
 from tests.conftest import SMALL_IMAGE_SIZE
 from train.bundle import STUDENTS_NAME, ProductBundle
 from train.data.dataset import Dataset
@@ -21,6 +20,7 @@ from train.learn import learn_product
 from train.settings import (
     DEMO_TEACHER,
     FitSettings,
+    GeometryOptions,
     TeacherSettings,
     ThresholdSettings,
     WorkSettings,
@@ -47,7 +47,7 @@ def learn(four_plates: Dataset, tmp_path: Path):  # type: ignore[no-untyped-def]
             tmp_path / name,
             teacher_settings=TEACHER,
             fit_settings=settings,
-            geometry=GeometrySettings(image_size=112),
+            geometry=GeometryOptions(image_size=112),
             work=WorkSettings(**work),  # type: ignore[arg-type]
         )
 
@@ -229,7 +229,7 @@ def test_a_kept_cache_of_other_images_is_refused(learn, tmp_path: Path) -> None:
             tmp_path / "plate",
             teacher_settings=TEACHER,
             fit_settings=QUICK,
-            geometry=GeometrySettings(image_size=112),
+            geometry=GeometryOptions(image_size=112),
             work=WorkSettings(overwrite=True),
         )
 
@@ -318,3 +318,11 @@ def test_the_card_says_how_the_product_came_about(bundle: ProductBundle) -> None
 def test_settings_that_cannot_be_are_refused(options: dict[str, float], reason: str) -> None:
     with pytest.raises(OptionError, match=reason):
         FitSettings(**options)  # type: ignore[arg-type]
+
+
+def test_the_geometry_follows_the_teachers_patches() -> None:
+    assert GeometryOptions(image_size=512).settings(16).grid_side == 32
+    tiles = GeometryOptions(geometry="tiles", image_size=512).settings(16)
+    assert tiles.overlap_wh == (64, 64)
+    with pytest.raises(OptionError, match="belong to --geometry tiles"):
+        GeometryOptions(scale=0.5).settings(14)

@@ -2,15 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from runtime.errors import OptionError
-from train.settings import FitSettings, TeacherSettings, ThresholdSettings, WorkSettings
-
-if TYPE_CHECKING:
-    from runtime.geometry import GeometrySettings
+from train.settings import (
+    FitSettings,
+    GeometryOptions,
+    TeacherSettings,
+    ThresholdSettings,
+    WorkSettings,
+)
 
 
 def train(
@@ -20,10 +23,7 @@ def train(
     products: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     layout: str = "auto",
     out: Path | None = None,
-    geometry: str = "square",
-    image_size: int = 518,
-    overlap_wh: tuple[int, int] | None = None,
-    scale: float | None = None,
+    geometry: Annotated[GeometryOptions, Parameter(name="*")] = GeometryOptions(),
     area: Path | None = None,
     teacher: Annotated[TeacherSettings, Parameter(name="*")] = TeacherSettings(),
     students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(),
@@ -40,11 +40,7 @@ def train(
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
         out: Folder for the bundle, products/PRODUCT by default; with --products the folder that
             holds one for each.
-        geometry: How images are brought to the network: "square", the paper's padded and resized
-            square; or "tiles", which keep the image's own resolution.
-        image_size: Side of the square, or of a tile, in px; 1036 in the paper.
-        overlap_wh: With tiles: their least overlap in px, horizontally and vertically; 56 56.
-        scale: With tiles: the image's size before it is cut, as a share of its own; 1.
+        geometry: How images are brought to the network.
         area: JSON file with polygons to look at and to ignore; see train/README.md.
         teacher: Which teacher.
         students: How the students are trained.
@@ -58,7 +54,6 @@ def train(
     from train.learn import learn_product
 
     polygons = InspectionArea.read(area) if area is not None else None
-    settings = _geometry(geometry, image_size, overlap_wh, scale)
 
     def train_one(product: str | None, folder: Path | None, work: WorkSettings) -> None:
         dataset = open_dataset(data, product=product, layout=layout)
@@ -68,7 +63,7 @@ def train(
             folder or Path("products") / dataset.product,
             teacher_settings=teacher,
             fit_settings=students,
-            geometry=settings,
+            geometry=geometry,
             area=polygons,
             threshold_settings=thresholds,
             work=work,
@@ -95,23 +90,6 @@ def train(
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
         raise
-
-
-def _geometry(
-    kind: str, image_size: int, overlap_wh: tuple[int, int] | None, scale: float | None
-) -> "GeometrySettings":
-    from runtime.geometry import GeometrySettings
-
-    if kind != "tiles":
-        if overlap_wh is not None or scale is not None:
-            raise OptionError("--overlap-wh and --scale belong to --geometry tiles")
-        return GeometrySettings(kind=kind, image_size=image_size)
-    return GeometrySettings(
-        kind=kind,
-        image_size=image_size,
-        overlap_wh=(56, 56) if overlap_wh is None else overlap_wh,
-        scale=1.0 if scale is None else scale,
-    )
 
 
 def import_checkpoints(

@@ -30,12 +30,14 @@ def chosen_products(
         return None
     if product is not None:
         raise OptionError("--product and --products exclude each other; give one of them")
+    if not products:
+        raise OptionError('--products names none; give names, or "all"')
     known = list_products(data, layout=layout)
     if list(products) == [ALL]:
         return known
     if unknown := [name for name in products if name not in known]:
         raise OptionError(f"{data} has no product {', '.join(unknown)}; it has: {', '.join(known)}")
-    return tuple(products)
+    return tuple(dict.fromkeys(products))
 
 
 def for_each_product(

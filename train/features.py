@@ -21,7 +21,7 @@ _TOKENS_NAME = "tokens.f16"
 _INDEX_NAME = "index.json"
 _SAVE_EVERY_IMAGES = 25
 # More would need more memory, and is no faster.
-_TILES_AT_ONCE = 4
+TILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,8 @@ def cache_features(
         index = read_json(index_path, _Index)
         if index.fingerprint != fingerprint:
             raise OptionError(
-                f"{folder} holds features of other data, another teacher or another size; "
-                "delete it, or name another folder"
+                f"{folder} holds features of other data, another teacher, or another size, scale, "
+                "overlap or area; delete it, or name another folder"
             )
         size = int(np.prod(shape)) * 2
         if not tokens_path.is_file() or tokens_path.stat().st_size != size:
@@ -103,8 +103,8 @@ def cache_features(
     with torch.inference_mode():
         for number in tqdm(remaining, desc="teacher features", unit="image", disable=not remaining):
             tiles = geometry.for_image(*sizes[number], area=area).cut(samples[number].pixels())
-            for start in range(0, len(tiles), _TILES_AT_ONCE):
-                batch = tiles[start : start + _TILES_AT_ONCE]
+            for start in range(0, len(tiles), TILES_AT_ONCE):
+                batch = tiles[start : start + TILES_AT_ONCE]
                 shallow, deep = teacher(torch.tensor(batch, device=teacher.device))
                 first = first_tile[number] + start
                 tokens[first : first + len(batch)] = (

@@ -5,7 +5,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,13 @@ from train.data.dataset import Dataset, Sample
 from train.features import FeatureCache, cache_features
 from train.fit import FitResult, fit
 from train.loggers import open_log
-from train.settings import FitSettings, TeacherSettings, ThresholdSettings, WorkSettings
+from train.settings import (
+    FitSettings,
+    GeometryOptions,
+    TeacherSettings,
+    ThresholdSettings,
+    WorkSettings,
+)
 from train.students import Students
 from train.teacher import Teacher, load_teacher
 
@@ -38,7 +43,7 @@ def learn_product(
     *,
     teacher_settings: TeacherSettings,
     fit_settings: FitSettings,
-    geometry: GeometrySettings | None = None,
+    geometry: GeometryOptions | None = None,
     area: InspectionArea | None = None,
     threshold_settings: ThresholdSettings | None = None,
     work: WorkSettings | None = None,
@@ -51,7 +56,6 @@ def learn_product(
         teacher_settings: Which teacher.
         fit_settings: How the students are trained.
         geometry: How images are brought to the network; the padded square of 518 px if left out.
-            Its patch size is the teacher's.
         area: Where images are looked at; everywhere if left out.
         threshold_settings: The false-alarm rates that the thresholds shall keep.
         work: Where to work.
@@ -76,18 +80,18 @@ def learn_product(
     for name, rate in rates.by_name.items():
         # Before the work, not after it.
         check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
-    wished = geometry or GeometrySettings()
-    teacher = load_teacher(teacher_settings, image_size=wished.image_size)
-    geometry = replace(wished, patch_size=teacher.patch_size)
+    options = geometry or GeometryOptions()
+    teacher = load_teacher(teacher_settings, image_size=options.image_size)
+    settings = options.settings(teacher.patch_size)
     data_fingerprint = dataset.fingerprint()
     cache = cache_features(
         teacher,
         ordered,
-        geometry,
+        settings,
         area=area,
         folder=features,
         fingerprint=_fingerprint(
-            data_fingerprint, teacher, teacher_settings, geometry, area, ordered
+            data_fingerprint, teacher, teacher_settings, settings, area, ordered
         ),
     )
     first_held_out = len(ordered) - held_out
@@ -107,7 +111,7 @@ def learn_product(
     finally:
         if log is not None:
             log.close()
-    calibration = _calibrate(cache, first_held_out, ordered, result.students, geometry, area)
+    calibration = _calibrate(cache, first_held_out, ordered, result.students, settings, area)
     print(
         f"{result.steps} student updates from the cache; the teacher saw each of the "
         f"{len(ordered)} images once ({cache.teacher_images} of them in this run)"
@@ -115,9 +119,9 @@ def learn_product(
     card = ProductCard(
         product=dataset.product,
         teacher=teacher.card,
-        geometry=geometry,
+        geometry=settings,
         area=area,
-        trained_scale=geometry.scale,
+        trained_scale=settings.scale,
         threshold=choose_threshold(
             calibration,
             false_alarm_rate=rates.false_alarm_rate,

@@ -8,6 +8,7 @@ import torch
 
 from runtime.detector import EngineDetector
 from train.bundle import ProductBundle, open_bundle
+from train.features import TILES_AT_ONCE
 from train.network import PatchMapNetwork
 from train.teacher import load_teacher, settings_of
 
@@ -24,9 +25,13 @@ class TorchEngine:
     def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
         assert self._network is not None, "closed"
-        batch = torch.tensor(tiles, device=self._network.teacher.device)
-        patch_maps: npt.NDArray[np.float32] = self._network(batch).cpu().numpy()
-        return patch_maps
+        patch_maps = []
+        for start in range(0, len(tiles), TILES_AT_ONCE):
+            batch = torch.tensor(
+                tiles[start : start + TILES_AT_ONCE], device=self._network.teacher.device
+            )
+            patch_maps.append(self._network(batch).cpu().numpy())
+        return np.concatenate(patch_maps)
 
     def close(self) -> None:
         """Drop the network."""

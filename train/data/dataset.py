@@ -91,7 +91,12 @@ class FileSample(Sample):
         try:
             with Image.open(self.mask_path) as picture:
                 values = np.asarray(picture)
-        except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+        ) as error:
             raise DatasetError(f"mask {self.mask_path} cannot be read: {error}") from error
         defective = values > 0
         if defective.ndim == 3:
