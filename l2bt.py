@@ -304,6 +304,9 @@ def area(model: Path, polygons: Path | None = None, *, everywhere: bool = False)
     files = CardFiles.find(model)
     if polygons is not None or everywhere:
         wished = InspectionArea.read(polygons) if polygons is not None else None
+        if wished == files.card.area:
+            print("nothing to change")
+            return
         files = files.change_area(wished)
         for path in files.paths:
             print(f"wrote {path}")

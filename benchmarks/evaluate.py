@@ -208,6 +208,7 @@ def _describe_run(
         transport=inspection.transport,
         teacher=card.teacher,
         image_size=card.geometry.image_size,
+        geometry=card.geometry.describe(),
         seconds_per_image=seconds_per_image,
         machine=describe_machine(),
         versions=library_versions(),

@@ -55,7 +55,8 @@ class RunDescription:
         engine: Library, device and precision.
         transport: How the images came to it.
         teacher: The frozen network.
-        image_size: Side of the network's square in px.
+        image_size: Side of the network's square, or of a tile, in px.
+        geometry: How images were brought to the network, in words.
         seconds_per_image: Wall time an image, reading and metrics included.
         machine: Processor, cores and system of the evaluating machine.
         versions: Versions of the libraries on the evaluating machine.
@@ -66,6 +67,7 @@ class RunDescription:
     transport: str
     teacher: TeacherCard
     image_size: int
+    geometry: str
     seconds_per_image: float
     machine: str
     versions: dict[str, str]
@@ -245,7 +247,7 @@ def markdown_page(metrics: Metrics) -> str:
         f"Thresholds: image {decisions.image_threshold:.6g}, pixel "
         f"{decisions.pixel_threshold:.6g}; {decisions.method}.",
         f"Run by {run.engine}, {run.transport}; teacher {run.teacher.name}, blocks "
-        f"{run.teacher.layers[0]} and {run.teacher.layers[1]}, at {run.image_size} px; "
+        f"{run.teacher.layers[0]} and {run.teacher.layers[1]}; {run.geometry}; "
         f"{run.machine}; {run.date}.",
         *(f"{name} is undefined: {reason}." for name, reason in metrics.undefined.items()),
         *(f"Warning: {warning}." for warning in metrics.warnings),
@@ -283,6 +285,7 @@ def _csv_row(metrics: Metrics) -> dict[str, Any]:
         "pixel_threshold": decisions.pixel_threshold,
         "teacher": run.teacher.name,
         "image_size": run.image_size,
+        "geometry": run.geometry,
         "engine": run.engine,
         "transport": run.transport,
         "seconds_per_image": run.seconds_per_image,

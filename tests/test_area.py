@@ -163,6 +163,7 @@ def test_the_area_of_an_exported_model_changes_what_counts_and_its_guarantee(
     undone = l2bt("area", model, "--everywhere", folder=tmp_path)
     assert "looked at everywhere" in undone.stdout
     assert CardFiles.find(model).card.area is None
+    assert "nothing to change" in l2bt("area", model, "--everywhere", folder=tmp_path).stdout
 
 
 def test_a_server_looks_where_its_repository_says(

@@ -94,6 +94,7 @@ def test_the_page_shows_its_numbers_pictures_and_what_ran_it(
     for text in (
         metrics.run.engine,
         metrics.run.teacher.name,
+        "padded square of 224 px",
         "False alarms, wished and observed",
         "PRO curve over pixels",
         "Defects found, by size",
