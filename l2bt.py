@@ -87,6 +87,7 @@ _COMMANDS = {
     "threshold": ("l2bt:threshold", "Show or change a product's thresholds, without training."),
     "area": ("l2bt:area", "Show or change where a product's images are looked at."),
     "evaluate": ("benchmarks.command:evaluate", "Measure a model on a labelled test set."),
+    "parity": ("benchmarks.command:parity", "Hold ways of running a product against each other."),
     "demo": ("benchmarks.command:demo", "From drawn good images to verdicts, all in one."),
     "synthesize": ("train.command:synthesize", "Draw a data set with defects of known size."),
     "import-checkpoints": (

@@ -1,4 +1,4 @@
-"""The commands of this room: evaluate, demo."""
+"""The commands of this room: evaluate, parity, demo."""
 
 import sys
 from pathlib import Path
@@ -109,6 +109,67 @@ def evaluate(
     print(markdown_table(summary.products))
     print(out)
     end_with_failures(summary.failures, of=len(chosen), doing="evaluation")
+
+
+def parity(
+    *,
+    reference: str,
+    candidate: Annotated[list[str], Parameter(consume_multiple=True)],
+    data: str,
+    product: str | None = None,
+    layout: str = "auto",
+    images: int | None = None,
+    decision_flips: int = 0,
+    mean_map_error: float = 0.01,
+    score_error: float = 0.01,
+    stress: float | None = None,
+    out: Path | None = None,
+) -> None:
+    """Hold ways of running a product against each other: maps, scores and decisions.
+
+    The exit status is 1 if a candidate may not stand in for the reference.
+
+    Args:
+        reference: The way that is right: a bundle, an exported model or HOST:PORT. A suffix says
+            how it runs; a bundle: @fp32, @bf16, @fp16 in PyTorch, @half as FP16 export, emulated,
+            @naive with everything in FP16, emulated; an exported model: @f32, @bf16, @fp16 in
+            OpenVINO, @half emulated, @tensorrt.
+        candidate: The ways to hold against it.
+        data: Root folder of the data set, or "synthetic".
+        product: Class or product; needed in the layouts visa, visa-prepared and mvtec.
+        layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
+        images: How many test images, evenly spaced; all by default.
+        decision_flips: Images that may be judged otherwise.
+        mean_map_error: Largest allowed mean difference of a map, in units of the map's spread.
+        score_error: Largest allowed relative difference of a score.
+        stress: Factor on the teacher's residual stream, for bundles: the function stays, but FP16
+            must bear large activations.
+        out: Folder for parity.md and parity.json; none by default.
+    """
+    from benchmarks.parity.compare import ParityLimits
+    from benchmarks.parity.run import markdown_table, run_parity, write_results
+    from benchmarks.parity.stress import Stress
+    from train.data.open_dataset import open_dataset
+
+    limits = ParityLimits(
+        decision_flips=decision_flips, mean_map_error=mean_map_error, score_error=score_error
+    )
+    results = run_parity(
+        reference,
+        candidate,
+        open_dataset(data, product=product, layout=layout),
+        images=images,
+        limits=limits,
+        stress=Stress(residual=stress) if stress is not None else None,
+    )
+    print(markdown_table(results))
+    if out is not None:
+        title = f"{product or data}" + (f", residual stream x {stress:g}" if stress else "")
+        write_results(results, out, title=title)
+        print(out)
+    failed = [result.candidate for result in results if not result]
+    if failed:
+        sys.exit(f"l2bt: not the same as {reference}: {'; '.join(failed)}")
 
 
 def _print_reservations(metrics: "Metrics") -> None:

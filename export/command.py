@@ -7,14 +7,17 @@ def export(
     bundle: Path,
     *,
     out: Path | None = None,
+    precision: str = "fp16",
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Export a product bundle as one fused ONNX file with its manifest.
+    """Export a product bundle as fused ONNX files with their manifest.
 
     Args:
         bundle: Folder that l2bt train left.
         out: Folder for the exported model; exported/PRODUCT by default.
+        precision: fp16 writes the network in FP32, for CPUs, and in FP16, for TensorRT; fp32 the
+            first alone.
         teacher_weights: The local file of the teacher's weights, if it was trained with one.
         overwrite: Replace an existing folder.
     """
@@ -25,9 +28,11 @@ def export(
     exported = export_product(
         opened,
         out or Path("exported") / opened.card.product,
+        precision=precision,
         teacher_weights=teacher_weights,
         overwrite=overwrite,
     )
     manifest = exported.manifest
-    print(f"{manifest.precision}, opset {manifest.opset}, tiles of {manifest.image_size} px")
+    names = " and ".join(manifest.onnx_sha256)
+    print(f"{names}, opset {manifest.opset}, tiles of {manifest.image_size} px")
     print(exported.folder)

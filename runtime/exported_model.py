@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.atomic_write import sha256_of_file
-from runtime.errors import ModelError
+from runtime.errors import ModelError, OptionError
 from runtime.json_files import read_json, write_json
 from runtime.product import CARD_NAME, ProductCard, TeacherCard
 
-SCHEMA = "l2bt.export/1"
-ONNX_NAME = "model.onnx"
+SCHEMA = "l2bt.export/2"
+# One file a precision; a CPU runs the first, a TensorRT engine is built from the second.
+ONNX_NAMES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx"}
+ONNX_NAME = ONNX_NAMES["fp32"]
 MANIFEST_NAME = "manifest.json"
 
 # (N, S, S, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this order, so
@@ -21,12 +23,12 @@ OUTPUT_NAME = "patch_map"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What the ONNX file beside it is.
+    """What the ONNX files beside it are.
 
     Attributes:
         schema: Version of this file's layout.
-        onnx_sha256: SHA-256 of `model.onnx`.
-        precision: Arithmetic in the graph: "fp32".
+        onnx_sha256: SHA-256 of the ONNX files by the precision of their arithmetic: "fp32" always,
+            and "fp16", which computes matrix products in FP16 and all else in FP32.
         opset: ONNX operator set.
         image_size: Side S of the tiles in px.
         grid_side: Side of the patch map in patches.
@@ -35,8 +37,7 @@ class Manifest:
     """
 
     schema: str = SCHEMA
-    onnx_sha256: str
-    precision: str
+    onnx_sha256: dict[str, str]
     opset: int
     image_size: int
     grid_side: int
@@ -46,6 +47,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        if "fp32" not in self.onnx_sha256 or set(self.onnx_sha256) - set(ONNX_NAMES):
+            raise ValueError(
+                f"onnx_sha256 names {', '.join(self.onnx_sha256) or 'nothing'}; expected fp32, and "
+                "fp16 where it was exported"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,7 @@ class ExportedModel:
 
     Attributes:
         folder: Where it stands.
-        manifest: What the ONNX file is.
+        manifest: What the ONNX files are.
         product: The card of its product.
     """
 
@@ -64,8 +70,21 @@ class ExportedModel:
 
     @property
     def onnx_path(self) -> Path:
-        """The fused network."""
+        """The fused network in FP32."""
         return self.folder / ONNX_NAME
+
+    def path_of(self, precision: str) -> Path:
+        """The fused network in a precision.
+
+        Raises:
+            OptionError: The model was not exported in it.
+        """
+        if precision not in self.manifest.onnx_sha256:
+            raise OptionError(
+                f"{self.folder} holds no network in {precision!r}, only in "
+                f"{', '.join(self.manifest.onnx_sha256)}; export the product again with l2bt export"
+            )
+        return self.folder / ONNX_NAMES[precision]
 
     def write_cards(self) -> None:
         """Write the manifest and the product's card beside the ONNX file."""
@@ -81,15 +100,8 @@ class ExportedModel:
         """
         manifest = read_json(folder / MANIFEST_NAME, Manifest)
         product = ProductCard.read(folder / CARD_NAME)
-        onnx_path = folder / ONNX_NAME
-        if not onnx_path.is_file():
-            raise ModelError(f"{onnx_path} is missing; export the product again with l2bt export")
-        found = sha256_of_file(onnx_path)
-        if found != manifest.onnx_sha256:
-            raise ModelError(
-                f"{onnx_path} has SHA-256 {found[:12]}..., its manifest says "
-                f"{manifest.onnx_sha256[:12]}...: it was cut or swapped; export it again"
-            )
+        for precision, expected in manifest.onnx_sha256.items():
+            _check_file(folder / ONNX_NAMES[precision], expected)
         students = manifest.products.get(product.product)
         if students != product.students_sha256:
             raise ModelError(
@@ -106,3 +118,14 @@ class ExportedModel:
                 "put the card back that was exported with it"
             )
         return cls(folder=folder, manifest=manifest, product=product)
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; export the product again with l2bt export")
+    found = sha256_of_file(path)
+    if found != expected:
+        raise ModelError(
+            f"{path} has SHA-256 {found[:12]}..., its manifest says {expected[:12]}...: it was cut "
+            "or swapped; export it again"
+        )

@@ -143,6 +143,6 @@ def copy_with_broken_network(exported: ExportedModel, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(exported.folder, tmp_path / "broken"))
     (folder / "model.onnx").write_bytes(b"not a network")
     manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
-    manifest["onnx_sha256"] = sha256_of_file(folder / "model.onnx")
+    manifest["onnx_sha256"]["fp32"] = sha256_of_file(folder / "model.onnx")
     (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     return folder

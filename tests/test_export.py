@@ -98,7 +98,7 @@ def test_a_cut_network_is_refused(copy: Path) -> None:
         ExportedModel.open(copy)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", MANIFEST_NAME, CARD_NAME])
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx", MANIFEST_NAME, CARD_NAME])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(ModelError, match=name):
@@ -115,7 +115,7 @@ def test_a_manifest_of_another_version_is_refused(copy: Path) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST_NAME).read_bytes())
     manifest["schema"] = "l2bt.export/99"
     (copy / MANIFEST_NAME).write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/1'"):
+    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/2'"):
         ExportedModel.open(copy)
 
 

@@ -61,7 +61,8 @@ class Teacher(nn.Module):
         Returns:
             Two (N, T, D) float32 tensors, the shallower first; T = (S / patch)^2, row by row.
         """
-        pixels = tiles.permute(0, 3, 1, 2).to(torch.float32)
+        # Cast first: TensorRT does nothing to bytes but cast them.
+        pixels = tiles.to(torch.float32).permute(0, 3, 1, 2)
         pixels = (pixels - self.get_buffer("mean")) / self.get_buffer("std")
         autocast = self._dtype is not torch.float32
         with torch.autocast(tiles.device.type, self._dtype, enabled=autocast):

@@ -1,0 +1,1 @@
+"""Parity: whether two ways of running a product come to the same maps and the same decisions."""

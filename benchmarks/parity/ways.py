@@ -1,0 +1,125 @@
+"""The ways of running a product that parity knows, by the text that names one.
+
+| text | what runs |
+| --- | --- |
+| `products/P` or `products/P@fp32`, `@bf16`, `@fp16` | the bundle in PyTorch |
+| `products/P@half` | exported in FP16, emulated in ONNX Runtime |
+| `products/P@naive` | everything in FP16 as `half()` would make it, emulated |
+| `exported/P` or `exported/P@f32`, `@bf16` | the FP32 file in OpenVINO |
+| `exported/P@fp16` | the FP16 file in OpenVINO, which computes it in FP32 on a CPU |
+| `exported/P@half` | the FP16 file, emulated in ONNX Runtime |
+| `exported/P@tensorrt` | this machine's TensorRT engine |
+| `HOST:PORT` | a Triton server |
+"""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.parity.stress import Stress
+from runtime.client import Client
+from runtime.detector import Detector, EngineDetector
+from runtime.errors import OptionError
+from runtime.exported_model import MANIFEST_NAME, ExportedModel
+from runtime.openvino_engine import OpenVINOEngine
+
+_SERVER = re.compile(r"[^/@]+:\d+")
+_OF_BUNDLE = ("fp32", "bf16", "fp16", "half", "naive")
+_OF_EXPORT = ("f32", "bf16", "fp16", "half", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of running a product.
+
+    Attributes:
+        text: As it was named.
+        folder: The bundle or exported model; None for a server.
+        how: What runs it.
+    """
+
+    text: str
+    folder: Path | None
+    how: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Way":
+        """Read the text that names a way.
+
+        Raises:
+            OptionError: It names none; the message lists those there are.
+        """
+        place, _, how = text.partition("@")
+        folder = Path(place)
+        if _SERVER.fullmatch(text) and not folder.exists():
+            return cls(text=text, folder=None, how="triton")
+        if (folder / MANIFEST_NAME).is_file():
+            known = _OF_EXPORT
+        elif (folder / "students.safetensors").is_file():
+            known = _OF_BUNDLE
+        else:
+            raise OptionError(
+                f"{text}: {place} is neither a product bundle (l2bt train), nor an exported model "
+                "(l2bt export), nor HOST:PORT of a server"
+            )
+        how = how or known[0]
+        if how not in known:
+            raise OptionError(f"{text}: {place} can be run as {', '.join('@' + k for k in known)}")
+        return cls(text=text, folder=folder, how=how)
+
+    def open(self, *, stress: Stress | None = None) -> EngineDetector | Client:
+        """Open it.
+
+        Args:
+            stress: How to enlarge the network's activations; for bundles only.
+
+        Raises:
+            OptionError: A stress is asked of something that is no bundle, or it cannot be run here.
+        """
+        if stress is not None and (self.folder is None or self.how not in _OF_BUNDLE):
+            raise OptionError(f"{self.text}: --stress changes the weights, so it needs a bundle")
+        if self.folder is None:
+            return Client(self.text)
+        if (self.folder / MANIFEST_NAME).is_file():
+            return _open_exported(self.folder, self.how)
+        return _open_bundle(self.folder, self.how, stress)
+
+
+def _open_exported(folder: Path, how: str) -> EngineDetector:
+    if how == "tensorrt":
+        return Detector(folder, device="gpu")
+    if how in ("f32", "bf16"):
+        return Detector(folder, precision=how)
+    exported = ExportedModel.open(folder)
+    path = exported.path_of("fp16")
+    if how == "fp16":
+        engine = OpenVINOEngine(path, precision="f32")
+        engine.description += " of the fp16 file"
+        return EngineDetector(engine, exported.product)
+    from export.emulated_engine import EmulatedHalfEngine
+
+    return EngineDetector(EmulatedHalfEngine(path), exported.product)
+
+
+def _open_bundle(folder: Path, how: str, stress: Stress | None) -> EngineDetector:
+    from export.emulated_engine import EmulatedHalfEngine
+    from export.trace import trace, write_half, write_naive_half
+    from train.bundle import open_bundle
+    from train.reference import TorchEngine, load_network
+
+    bundle = open_bundle(folder)
+    is_emulated = how in ("half", "naive")
+    network = load_network(bundle, precision="fp32" if is_emulated else how)
+    if stress is not None:
+        stress.apply(network)
+    if not is_emulated:
+        return EngineDetector(TorchEngine(network, precision=how), bundle.card)
+    with tempfile.TemporaryDirectory() as temporary:
+        fp32, fp16 = Path(temporary) / "fp32.onnx", Path(temporary) / "fp16.onnx"
+        trace(network, fp32)
+        (write_half if how == "half" else write_naive_half)(fp32, fp16)
+        engine = EmulatedHalfEngine(fp16)
+    if how == "naive":
+        engine.description += ", everything in fp16"
+    return EngineDetector(engine, bundle.card)

@@ -1,0 +1,1 @@
+"""Graph passes: each takes an ONNX graph and changes one thing about it."""

@@ -1,0 +1,105 @@
+"""Tracing the network in PyTorch into an FP32 ONNX graph, and writing its FP16 counterpart."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from export.passes.check_precision import PrecisionCounts, check_precision
+from export.passes.halve_everything import halve_everything
+from export.passes.halve_matmuls import halve_matmuls
+from export.passes.scale_query_first import scale_query_first
+from runtime.errors import ModelError
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.extras import require
+from train.network import PatchMapNetwork
+
+OPSET = 18
+# Two tiles, since torch.export takes a batch of one for a constant.
+_EXAMPLE_TILES = 2
+
+
+def trace(network: PatchMapNetwork, path: Path) -> None:
+    """Write a network as one FP32 ONNX file, of which only the batch is dynamic, and check it.
+
+    Args:
+        network: Teacher and students, on a CPU.
+        path: The file to write.
+
+    Raises:
+        ModelError: The graph is not what engine and server rely on.
+    """
+    image_size = network.teacher.image_size
+    require("onnxscript")
+    example = torch.zeros((_EXAMPLE_TILES, image_size, image_size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The exporter warns about its own internals, which a user can do nothing about.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={"tiles": {0: torch.export.Dim("batch", min=1, max=1024)}},
+            external_data=False,
+            verbose=False,
+        )
+    check_boundary(path, image_size=image_size, grid_side=image_size // network.teacher.patch_size)
+
+
+def write_half(fp32_path: Path, fp16_path: Path) -> PrecisionCounts:
+    """Write the FP16 counterpart of an FP32 file: see `export.passes.halve_matmuls`.
+
+    Raises:
+        ModelError: The graph holds an attention of another kind, or came out wrong.
+    """
+    onnx, ir = require("onnx"), require("onnx_ir")
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(str(fp32_path))))
+    scale_query_first(model)
+    halve_matmuls(model)
+    halved = ir.to_proto(model)
+    onnx.save(halved, str(fp16_path))
+    onnx.checker.check_model(str(fp16_path), full_check=True)
+    return check_precision(halved)
+
+
+def write_naive_half(fp32_path: Path, fp16_path: Path) -> None:
+    """Write an FP32 file with everything in FP16: the example of what not to do.
+
+    Parity runs it to show that its stress finds what such an export breaks.
+    """
+    onnx, ir = require("onnx"), require("onnx_ir")
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(str(fp32_path))))
+    halve_everything(model)
+    onnx.save(ir.to_proto(model), str(fp16_path))
+    onnx.checker.check_model(str(fp16_path), full_check=True)
+
+
+def check_boundary(path: Path, *, image_size: int, grid_side: int) -> None:
+    """Check names, dtypes and shapes at the boundary, on which engine and server rely.
+
+    Raises:
+        ModelError: They are others.
+    """
+    onnx = require("onnx")
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(str(path), load_external_data=False)
+    expected = [
+        (INPUT_NAME, onnx.TensorProto.UINT8, [image_size, image_size, 3]),
+        (OUTPUT_NAME, onnx.TensorProto.FLOAT, [grid_side, grid_side]),
+    ]
+    found = []
+    for value in (*model.graph.input, *model.graph.output):
+        batch, *rest = value.type.tensor_type.shape.dim
+        if batch.HasField("dim_value"):
+            raise ModelError(f"the exported graph's {value.name} has a fixed batch")
+        sizes = [dim.dim_value for dim in rest]
+        found.append((value.name, value.type.tensor_type.elem_type, sizes))
+    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    if found != expected or opset != OPSET:
+        raise ModelError(
+            f"the exported graph has {found} at opset {opset}; expected {expected} at {OPSET}"
+        )
