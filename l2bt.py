@@ -81,8 +81,10 @@ __all__ = [
 _COMMANDS = {
     "train": ("train.command:train", "Learn a product from good images."),
     "export": ("export.command:export", "Export a product as one fused ONNX file."),
+    "engine": ("trt_engines.command:engine", "Build and prove a TensorRT engine."),
     "repository": ("triton_repo.command:repository", "Fill a Triton model repository."),
     "serve": ("triton_repo.command:serve", "Run the Triton server."),
+    "doctor": ("triton_repo.command:doctor", "Look over this machine and say what to do."),
     "inspect": ("l2bt:inspect", "Inspect images; one JSON line and one picture each."),
     "threshold": ("l2bt:threshold", "Show or change a product's thresholds, without training."),
     "area": ("l2bt:area", "Show or change where a product's images are looked at."),
@@ -107,35 +109,57 @@ def __getattr__(name: str) -> Any:
 
 
 def open_model(
-    model: str | Path, *, device: str = "cpu", precision: str | None = None
+    model: str | Path,
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+    rebuild: bool = False,
 ) -> "EngineDetector":
     """Open whatever `--model` names: an exported model, or a product bundle.
 
     Args:
         model: Folder that `l2bt export` or `l2bt train` left.
-        device: "cpu"; for a bundle also "cuda".
-        precision: f32 (default) or bf16 for an exported model; fp32 (default), bf16 or fp16 for a
-            bundle.
+        device: "cpu"; or "gpu", where an exported model runs by its TensorRT engine.
+        precision: f32 (default) or bf16 for an exported model on a CPU, its engine's on a GPU; fp32
+            (default), bf16 or fp16 for a bundle.
+        rebuild: On a GPU, build an exported model's engine if there is none that fits.
 
     Raises:
         ModelError: The folder is neither.
         OptionError: Device or precision cannot be had.
     """
-    from runtime.errors import ModelError
+    from runtime.errors import ModelError, OptionError
     from runtime.exported_model import MANIFEST_NAME
 
     folder = Path(model)
-    if (folder / MANIFEST_NAME).is_file():
+    is_exported = (folder / MANIFEST_NAME).is_file()
+    if rebuild and not (is_exported and device == "gpu"):
+        raise OptionError("--rebuild belongs to an exported model on --device gpu")
+    if is_exported:
         from runtime.detector import Detector
+        from runtime.engine_store import EngineMismatchError
 
-        return Detector(folder, device=device, precision=precision or "f32")
+        try:
+            return Detector(folder, device=device, precision=precision)
+        except EngineMismatchError as error:
+            if not rebuild:
+                raise
+            print(f"building an engine: {error}", file=sys.stderr)
+        from runtime.exported_model import ExportedModel
+        from trt_engines.build_engine import build_engine
+        from trt_engines.options import EngineOptions
+
+        options = EngineOptions(precision=precision or "fp16")
+        build_engine(ExportedModel.open(folder), options, rebuild=True)
+        return Detector(folder, device=device, precision=precision)
     if (folder / "students.safetensors").is_file():
         from runtime.extras import naming_the_extra
 
         with naming_the_extra():
             from train.reference import ReferenceDetector
 
-        return ReferenceDetector(folder, device=device, precision=precision or "fp32")
+        in_torch = "cuda" if device == "gpu" else device
+        return ReferenceDetector(folder, device=in_torch, precision=precision or "fp32")
     raise ModelError(
         f"{folder} is neither an exported model (l2bt export) nor a product bundle (l2bt train)"
     )
@@ -146,7 +170,9 @@ def open_inspector(
     model: Path | None = None,
     server: str | None = None,
     transport: str = "auto",
+    device: str = "cpu",
     precision: str | None = None,
+    rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
 ) -> "EngineDetector | Client":
@@ -156,7 +182,9 @@ def open_inspector(
         model: An exported model or a product bundle. Excludes `server`.
         server: host:port of a server's gRPC interface. Excludes `model`.
         transport: How images reach the server.
+        device: Of the model in process.
         precision: Of the model in process.
+        rebuild: Build the model's TensorRT engine if there is none that fits.
         scale: Tile scale of the model in process, where it shall not be that of training.
         force_scale: Insist on a scale that the students have not seen.
 
@@ -172,7 +200,7 @@ def open_inspector(
             raise OptionError("--transport belongs to --server, and --model was given")
         if force_scale and scale is None:
             raise OptionError("--force-scale belongs to --scale, which is missing")
-        detector = open_model(model, precision=precision)
+        detector = open_model(model, device=device, precision=precision, rebuild=rebuild)
         if scale is not None:
             try:
                 detector.card = detector.card.at_scale(scale, force=force_scale)
@@ -182,8 +210,11 @@ def open_inspector(
         return detector
     if scale is not None or force_scale:
         raise OptionError("--scale belongs to --model; a server's is chosen by l2bt repository")
-    if precision is not None:
-        raise OptionError("--precision belongs to --model; a server's is chosen by l2bt repository")
+    if precision is not None or device != "cpu" or rebuild:
+        raise OptionError(
+            "--device, --precision and --rebuild belong to --model; a server's are chosen by l2bt "
+            "repository and l2bt serve"
+        )
     from runtime.client import Client
 
     assert server is not None
@@ -196,7 +227,9 @@ def inspect(
     server: str | None = None,
     product: str | None = None,
     transport: str = "auto",
+    device: str = "cpu",
     precision: str | None = None,
+    rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
     pictures: Path | None = Path("inspected"),
@@ -210,7 +243,9 @@ def inspect(
         server: host:port of a server's gRPC interface. Excludes --model.
         product: Name of the product, where the server holds several.
         transport: To the server: auto, shared-memory or grpc.
+        device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
         force_scale: Run at another scale than that of training; each answer says so.
         pictures: Folder for the pictures.
@@ -230,7 +265,9 @@ def inspect(
         model=model,
         server=server,
         transport=transport,
+        device=device,
         precision=precision,
+        rebuild=rebuild,
         scale=scale,
         force_scale=force_scale,
     ) as inspector:

@@ -21,7 +21,9 @@ def evaluate(
     model: Path | None = None,
     server: str | None = None,
     transport: str = "auto",
+    device: str = "cpu",
     precision: str | None = None,
+    rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
     protocol: str = "exact",
@@ -44,7 +46,9 @@ def evaluate(
             that holds one for each. Excludes --server.
         server: host:port of a server's gRPC interface. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
+        device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
         precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
         force_scale: Run at another scale than that of training; the results say so.
         protocol: AU-PRO in the tables: exact, over every threshold; or paper, at the 99 thresholds
@@ -68,7 +72,9 @@ def evaluate(
             model=folder,
             server=server,
             transport=transport,
+            device=device,
             precision=precision,
+            rebuild=rebuild,
             scale=scale,
             force_scale=force_scale,
         )

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.engine import Engine
+from runtime.engine_manifest import EngineMachine
+from runtime.engine_store import ENGINES, find_engine
 from runtime.errors import L2BTError, ModelError, OptionError, UnknownProductError
 from runtime.exported_model import ExportedModel
 from runtime.geometry import Geometry
@@ -16,6 +18,7 @@ from runtime.inspection import Inspection
 from runtime.openvino_engine import OpenVINOEngine
 from runtime.product import ProductCard
 from runtime.region import AnomalyMap, Region
+from runtime.tensorrt_library import load_tensorrt
 
 Self = TypeVar("Self", bound="EngineDetector")
 
@@ -123,12 +126,16 @@ class Detector(EngineDetector):
 
     Args:
         model: Folder that `l2bt export` left.
-        device: "cpu" (OpenVINO). "gpu" is refused until a TensorRT engine can be loaded in process.
-        precision: "f32" or "bf16".
+        device: "cpu" (OpenVINO), or "gpu" (this machine's TensorRT engine).
+        precision: On a CPU "f32" (default) or "bf16". On a GPU the engine's own, "fp16" or "fp32",
+            which may be named to insist on it.
         threads: CPU threads; all cores by default.
+        engines: Folder of all TensorRT engines.
+        cuda_graph: On a GPU, launch each batch size as one recorded CUDA graph.
 
     Raises:
-        ModelError: The folder is no whole exported model.
+        ModelError: The folder is no whole exported model, or its engine cannot be loaded.
+        EngineMismatchError: There is no TensorRT engine of this model for this machine.
         OptionError: The device or the precision cannot be had.
     """
 
@@ -137,17 +144,42 @@ class Detector(EngineDetector):
         model: str | Path,
         *,
         device: str = "cpu",
-        precision: str = "f32",
+        precision: str | None = None,
         threads: int | None = None,
+        engines: Path = ENGINES,
+        cuda_graph: bool = False,
     ) -> None:
-        if device != "cpu":
-            raise OptionError(
-                f"device {device!r}: in process there is only 'cpu'; on a GPU serve the model with "
-                "NVIDIA's Triton container (l2bt serve --device gpu)"
-            )
+        if device not in ("cpu", "gpu"):
+            raise OptionError(f"device {device!r}: expected 'cpu' or 'gpu'")
+        if device == "cpu" and cuda_graph:
+            raise OptionError("cuda_graph belongs to device 'gpu'")
+        if device == "gpu" and threads is not None:
+            raise OptionError("threads belong to device 'cpu'")
         exported = ExportedModel.open(Path(model))
-        engine = OpenVINOEngine(exported.onnx_path, precision=precision, threads=threads)
+        engine: Engine
+        if device == "gpu":
+            engine = _open_tensorrt(exported, precision, engines, cuda_graph)
+        else:
+            engine = OpenVINOEngine(
+                exported.onnx_path, precision=precision or "f32", threads=threads
+            )
         super().__init__(engine, exported.product)
+
+
+def _open_tensorrt(
+    exported: ExportedModel, precision: str | None, engines: Path, cuda_graph: bool
+) -> Engine:
+    from runtime.tensorrt_engine import TensorRTEngine
+
+    tensorrt, gpu = load_tensorrt()
+    machine = EngineMachine.of(gpu, tensorrt.__version__)
+    built = find_engine(exported, machine, engines=engines)
+    if precision not in (None, built.manifest.precision):
+        raise OptionError(
+            f"precision {precision!r}: the engine in {built.folder} is {built.manifest.precision}; "
+            f"build another with: l2bt engine {exported.folder} --precision fp16|fp32 --rebuild"
+        )
+    return TensorRTEngine(built, cuda_graph=cuda_graph)
 
 
 def judge(

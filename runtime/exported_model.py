@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runtime.atomic_write import sha256_of_file
 from runtime.errors import ModelError, OptionError
-from runtime.json_files import read_json, write_json
+from runtime.json_files import check_schema, read_json, write_json
 from runtime.product import CARD_NAME, ProductCard, TeacherCard
 
 SCHEMA = "l2bt.export/2"
@@ -98,6 +98,7 @@ class ExportedModel:
         Raises:
             ModelError: A file is missing, was changed, or does not belong to the others.
         """
+        check_schema(folder / MANIFEST_NAME, SCHEMA, advice="export the product again")
         manifest = read_json(folder / MANIFEST_NAME, Manifest)
         product = ProductCard.read(folder / CARD_NAME)
         for precision, expected in manifest.onnx_sha256.items():

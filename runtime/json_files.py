@@ -30,6 +30,27 @@ def read_json(path: Path, kind: type[T]) -> T:
     return decode_json(content, kind, source=str(path))
 
 
+def check_schema(path: Path, expected: str, *, advice: str) -> None:
+    """Refuse a file of another version before its fields are read, which may have changed.
+
+    Args:
+        path: A JSON file with a field "schema"; whatever else is wrong is left to `read_json`.
+        expected: The schema that this version reads.
+        advice: What to do about another one.
+
+    Raises:
+        ModelError: It has another schema.
+    """
+    try:
+        found = msgspec.json.decode(path.read_bytes())["schema"]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        return
+    if found != expected:
+        raise ModelError(
+            f"{path} has schema {found!r}; this version of l2bt reads {expected!r}: {advice}"
+        )
+
+
 def decode_json(content: bytes, kind: type[T], *, source: str) -> T:
     """Decode JSON into a dataclass.
 

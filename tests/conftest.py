@@ -13,6 +13,7 @@ from runtime.client import Client
 from runtime.detector import Detector
 from runtime.exported_model import ExportedModel
 from runtime.geometry import GeometrySettings
+from runtime.gpu import GpuUnavailableError, find_gpu
 from runtime.images import ImageArray
 from runtime.product import ProductCard, TeacherCard, Threshold
 from train.bundle import ProductBundle
@@ -25,6 +26,21 @@ from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
 
 SMALL_IMAGE_SIZE = 224
+
+
+def _gpu_missing() -> str:
+    try:
+        find_gpu()
+    except GpuUnavailableError as error:
+        return str(error)
+    return ""
+
+
+GPU_MISSING = _gpu_missing()
+with_gpu = pytest.mark.skipif(
+    bool(GPU_MISSING), reason=f"needs a GPU, and has not been run on one yet: {GPU_MISSING}"
+)
+without_gpu = pytest.mark.skipif(not GPU_MISSING, reason="this machine has a GPU")
 
 # The machine may be shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("l2bt", deadline=None)

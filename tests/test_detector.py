@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from runtime.errors import (
 )
 from runtime.exported_model import ExportedModel
 from runtime.images import ImageArray
-from tests.conftest import random_image
+from tests.conftest import random_image, without_gpu
 from train.bundle import ProductBundle
 from train.data.dataset import Dataset
 from train.reference import ReferenceDetector
@@ -104,9 +105,25 @@ def test_a_closed_detector_says_so(exported: ExportedModel) -> None:
         detector.inspect(random_image(20, 20))
 
 
-def test_a_gpu_in_process_is_refused_with_what_to_do(exported: ExportedModel) -> None:
-    with pytest.raises(OptionError, match="there is only 'cpu'"):
+@without_gpu
+def test_a_gpu_that_is_not_there_is_refused_with_what_to_do(exported: ExportedModel) -> None:
+    with pytest.raises(OptionError, match="NVIDIA driver.*--device cpu"):
         Detector(exported.folder, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "expected 'cpu' or 'gpu'"),
+        ({"cuda_graph": True}, "cuda_graph belongs to device 'gpu'"),
+        ({"device": "gpu", "threads": 2}, "threads belong to device 'cpu'"),
+    ],
+)
+def test_options_of_another_device_are_refused(
+    options: dict[str, Any], message: str, exported: ExportedModel
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        Detector(exported.folder, **options)
 
 
 def test_an_unknown_precision_is_refused(exported: ExportedModel) -> None:

@@ -12,11 +12,12 @@ from runtime.exported_model import ExportedModel
 from runtime.extras import require
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("train", "export", "triton_repo", "runtime", "benchmarks", "tests", "l2bt")
+ROOMS = ("train", "export", "trt_engines", "triton_repo", "runtime", "benchmarks", "tests", "l2bt")
 MAY_IMPORT = {
     "runtime": {"runtime"},
     "train": {"train", "runtime"},
     "export": {"export", "train", "runtime"},
+    "trt_engines": {"trt_engines", "runtime"},
     "triton_repo": {"triton_repo", "runtime"},
 }
 
@@ -80,7 +81,17 @@ sys.exit(", ".join(sorted(heavy)) or 0)
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    for command in ("train", "export", "repository", "serve", "inspect", "evaluate", "demo"):
+    for command in (
+        "train",
+        "export",
+        "repository",
+        "serve",
+        "inspect",
+        "evaluate",
+        "parity",
+        "engine",
+        "demo",
+    ):
         assert command in result.stdout
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engine_manifest import TileProfile
 from runtime.errors import ModelError, OptionError
 from runtime.exported_model import ExportedModel
+from tests.engine_parts import write_engine
 from triton_repo.build import build_repository
 from triton_repo.check import check_repository
 from triton_repo.configs import RepositorySettings, TensorSpecs, cpu_configs, model_configs, to_text
@@ -42,17 +44,35 @@ def test_without_an_engine_file_the_production_configuration_cannot_be_served(
 def test_with_an_engine_file_one_repository_serves_both(
     exported: ExportedModel, tmp_path: Path
 ) -> None:
-    plan = tmp_path / "model.plan"
-    plan.write_bytes(b"an engine that only a GPU could load")
-    out = build_repository(exported, tmp_path / "models", plan=plan)
+    engine = write_engine(exported, tmp_path / "engines")
+    out = build_repository(exported, tmp_path / "models", engine=engine)
     check_repository(out)
     check_repository(out, config_name="cpu")
 
 
-def test_an_engine_file_that_is_missing_is_named(exported: ExportedModel, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"gone\.plan is missing"):
-        build_repository(exported, tmp_path / "models", plan=tmp_path / "gone.plan")
+def test_an_engines_largest_batch_is_the_limit(exported: ExportedModel, tmp_path: Path) -> None:
+    engine = write_engine(exported, tmp_path / "engines", profile=TileProfile(largest=24))
+    out = build_repository(exported, tmp_path / "models", engine=engine)
+    assert "max_batch_size: 24" in (out / "engine" / "config.pbtxt").read_text()
+    assert "max_batch_size: 24" in (out / "engine" / "configs" / "cpu.pbtxt").read_text()
+    assert 'string_value: "24"' in (out / "preprocess" / "config.pbtxt").read_text()
+
+
+def test_more_tiles_than_an_engine_takes_are_refused_with_the_command(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    engine = write_engine(exported, tmp_path / "engines")
+    settings = RepositorySettings(max_batch_tiles=17)
+    with pytest.raises(OptionError, match="takes 16 at once.*--largest-batch 17 --rebuild"):
+        build_repository(exported, tmp_path / "models", settings=settings, engine=engine)
     assert not (tmp_path / "models").exists()
+
+
+def test_the_answers_name_the_engine(exported: ExportedModel, tmp_path: Path) -> None:
+    engine = write_engine(exported, tmp_path / "engines")
+    out = build_repository(exported, tmp_path / "models", engine=engine)
+    text = (out / "postprocess" / "config.pbtxt").read_text()
+    assert "tensorrt 10.3.0 Orin fp16" in text
 
 
 def test_a_path_with_a_space_is_refused(exported: ExportedModel, tmp_path: Path) -> None:

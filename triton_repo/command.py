@@ -1,6 +1,7 @@
-"""The commands of this room: repository, serve."""
+"""The commands of this room: repository, serve, doctor."""
 
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ def repository(
     model: Path,
     *,
     out: Path = DEFAULT_REPOSITORY,
-    plan: Path | None = None,
+    engine: Path | None = None,
     overwrite: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
@@ -29,13 +30,14 @@ def repository(
     Args:
         model: Folder that l2bt export left.
         out: Folder for the repository.
-        plan: A TensorRT engine of this model, built on the machine that will serve it; without it
-            the repository serves on a CPU only.
+        engine: Folder of a TensorRT engine of this model, as l2bt engine prints it, built with the
+            GPU and TensorRT that will serve it; without it the repository serves on a CPU only.
         overwrite: Replace an existing repository.
         scale: Tile scale to serve at, where it shall not be that of training; needs --force-scale.
         force_scale: Serve at another scale than that of training; each answer says so.
         settings: Batching, queues and the engine on a CPU.
     """
+    from runtime.engine_store import open_engine
     from runtime.exported_model import ExportedModel
     from triton_repo.build import build_repository
 
@@ -45,8 +47,9 @@ def repository(
         exported = replace(exported, product=card)
     elif force_scale:
         raise OptionError("--force-scale belongs to --scale, which is missing")
-    built = build_repository(exported, out, settings=settings, plan=plan, overwrite=overwrite)
-    print(f"serves {exported.product.product} on {'CPU and GPU' if plan else 'a CPU'}")
+    opened = open_engine(engine, exported) if engine is not None else None
+    built = build_repository(exported, out, settings=settings, engine=opened, overwrite=overwrite)
+    print(f"serves {exported.product.product} on {'CPU and GPU' if engine else 'a CPU'}")
     print(built)
 
 
@@ -88,6 +91,32 @@ def serve(
         print("stopped")
         return
     raise ServerError(f"tritonserver ended by itself with status {status}; see {settings.log_path}")
+
+
+def doctor(*models: Path, device: str = "any", repository: Path | None = None) -> None:
+    """Look over this machine: GPU, TensorRT, server, models; and say what to do.
+
+    The exit status is 1 if something that is needed is missing.
+
+    Args:
+        models: Exported models to look at, and at their TensorRT engines.
+        device: cpu or gpu, what shall run here; any, where either will do.
+        repository: Model repository to look at.
+    """
+    from runtime.doctor import MISSING, check_machine, check_model, describe
+    from triton_repo.doctor import check_models, check_server
+
+    if device not in ("cpu", "gpu", "any"):
+        raise OptionError(f"device {device!r}: expected 'cpu', 'gpu' or 'any'")
+    in_process = repository is None
+    checks = [*check_machine(device=device, in_process=in_process), check_server()]
+    for model in models:
+        checks += check_model(model, device=device)
+    if repository is not None:
+        checks += check_models(repository, device=device)
+    print(describe(checks))
+    if any(check.state == MISSING for check in checks):
+        sys.exit(1)
 
 
 def _raise_interrupt(*_: object) -> None:

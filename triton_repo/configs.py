@@ -4,9 +4,10 @@ The ensemble has three steps. `preprocess` and `postprocess` take one image a re
 batch is 0); the engine batches, so that tiles of concurrent requests run together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from runtime.engine_manifest import PLAN_NAME, TileProfile
 from runtime.errors import OptionError
 from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
 from runtime.extras import require
@@ -25,6 +26,7 @@ from runtime.server_interface import (
 )
 
 PREPROCESS, ENGINE, POSTPROCESS = "preprocess", "engine", "postprocess"
+_MOST_TILES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,30 +35,58 @@ class RepositorySettings:
 
     Attributes:
         max_batch_tiles: The most tiles that the engine runs at once, and so the most that an image
-            may need: one of more is refused before it is cut. 128 are 24 megapixels at full scale.
+            may need: one of more is refused before it is cut. By default a TensorRT engine's
+            largest batch; without one 128, which are 24 megapixels at full scale.
         max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
         max_queue_requests: Requests that may wait; more are refused at once.
+        queue_timeout_ms: How long a request may wait before it is refused, in milliseconds; 0 for
+            as long as its client does.
         image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
         cpu_precision: "f32" or "bf16", for the engine on a CPU.
         cpu_threads: Threads of the engine on a CPU; 0 for all cores.
+        gpu_instances: Execution contexts of the engine on a GPU, which overlap copies and work.
+        cuda_graphs: On a GPU, launch small batches as recorded CUDA graphs.
     """
 
-    max_batch_tiles: int = 128
+    max_batch_tiles: int | None = None
     max_queue_delay_us: int = 500
     max_queue_requests: int = 64
+    queue_timeout_ms: int = 0
     image_instances: int = 2
     cpu_precision: str = "f32"
     cpu_threads: int = 0
+    gpu_instances: int = 1
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_tiles", "max_queue_requests", "image_instances"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("max_queue_delay_us", "cpu_threads"):
+        for name in ("max_batch_tiles", "max_queue_requests", "image_instances", "gpu_instances"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} is {value}; expected at least 1")
+        for name in ("max_queue_delay_us", "queue_timeout_ms", "cpu_threads"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if self.cpu_precision not in ("f32", "bf16"):
             raise OptionError(f"cpu_precision is {self.cpu_precision!r}; expected 'f32' or 'bf16'")
+
+    def for_engine(self, profile: TileProfile, *, name: str) -> "RepositorySettings":
+        """The same for a TensorRT engine, whose largest batch is the limit.
+
+        Args:
+            profile: The engine's batch sizes.
+            name: The engine's folder, for the error.
+
+        Raises:
+            OptionError: More tiles are asked for than the engine takes.
+        """
+        wanted = self.max_batch_tiles or profile.largest
+        if wanted > profile.largest:
+            raise OptionError(
+                f"max_batch_tiles is {wanted}, but the engine in {name} takes {profile.largest} at "
+                f"once; build it with l2bt engine --largest-batch {wanted} --rebuild, or ask for "
+                "fewer"
+            )
+        return replace(self, max_batch_tiles=wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,24 +159,43 @@ def batch_of(spec: TensorSpec) -> TensorSpec:
     return TensorSpec(name=spec.name, dtype=spec.dtype, dims=(-1, *spec.dims))
 
 
-def model_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
-    """The production configuration of each model, as `ModelConfig` protobufs by model name."""
+def model_configs(
+    specs: TensorSpecs,
+    settings: RepositorySettings,
+    *,
+    profile: TileProfile | None = None,
+    engine_name: str = "tensorrt gpu",
+) -> dict[str, Any]:
+    """The production configuration of each model, as `ModelConfig` protobufs by model name.
+
+    Args:
+        specs: The tensors.
+        settings: What may be chosen.
+        profile: Batch sizes of the TensorRT engine, which is warmed up for the smallest and the
+            best.
+        engine_name: What the answers call it.
+    """
     pre_outputs = (batch_of(specs.tile), *specs.context)
     post_inputs = (batch_of(specs.patch_map), *specs.context)
     engine = _model(
         ENGINE,
         (specs.tile,),
         (specs.patch_map,),
-        instances=1,
-        kind="KIND_GPU",
+        instances=settings.gpu_instances,
+        # A plan runs on every GPU that Triton sees, and on nothing else.
+        kind="KIND_AUTO",
         platform="tensorrt_plan",
-        default_model_filename="model.plan",
+        default_model_filename=PLAN_NAME,
     )
     _batch_dynamically(engine, settings)
+    engine.optimization.cuda.graphs = settings.cuda_graphs
+    profile = profile or TileProfile()
+    for tiles in sorted({profile.smallest, min(profile.best, _most_tiles(settings))}):
+        _warm_up(engine, specs.tile, tiles)
     preprocess = _image_model(PREPROCESS, specs.images, pre_outputs, settings)
-    preprocess.parameters["max_batch_tiles"].string_value = str(settings.max_batch_tiles)
+    preprocess.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
     postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
-    postprocess.parameters["engine"].string_value = "tensorrt gpu"
+    postprocess.parameters["engine"].string_value = engine_name
     return {
         PREPROCESS: preprocess,
         ENGINE: engine,
@@ -215,9 +264,26 @@ def _declare(config: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorS
 
 
 def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
-    config.max_batch_size = settings.max_batch_tiles
+    config.max_batch_size = _most_tiles(settings)
     config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
-    config.dynamic_batching.default_queue_policy.max_queue_size = settings.max_queue_requests
+    policy = config.dynamic_batching.default_queue_policy
+    policy.max_queue_size = settings.max_queue_requests
+    policy.default_timeout_microseconds = settings.queue_timeout_ms * 1000
+    # A request may bring a shorter or longer deadline of its own.
+    policy.allow_timeout_override = True
+
+
+def _warm_up(config: Any, spec: TensorSpec, tiles: int) -> None:
+    """Run black tiles before the model is ready: the first image is no slower than the next."""
+    sample = config.model_warmup.add(name=f"{tiles} tiles", batch_size=tiles)
+    tensor = sample.inputs[spec.name]
+    tensor.data_type = _protobuf().DataType.Value(spec.dtype)
+    tensor.dims.extend(spec.dims)
+    tensor.zero_data = True
+
+
+def _most_tiles(settings: RepositorySettings) -> int:
+    return settings.max_batch_tiles or _MOST_TILES
 
 
 def _ensemble(specs: TensorSpecs) -> Any:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from shlex import join
 
+from runtime.engine_manifest import PLAN_NAME
 from runtime.errors import ModelError, OptionError
 from runtime.server_interface import ENSEMBLE
-from triton_repo.build import CPU, PLAN_NAME, VERSION
+from triton_repo.build import CPU, VERSION
 from triton_repo.configs import ENGINE
 from triton_repo.server import ServerSettings
 
@@ -29,8 +30,8 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
         raise OptionError(f"device {device!r}; expected 'cpu' or 'gpu'")
     if device == "gpu" and not (repository / ENGINE / VERSION / PLAN_NAME).is_file():
         raise ModelError(
-            f"{repository} holds no TensorRT engine; build one from {ENGINE}/{VERSION}/model.onnx "
-            "on that machine and add it with l2bt repository --plan"
+            f"{repository} holds no TensorRT engine; build one on that machine with l2bt engine, "
+            "and add it with l2bt repository --engine"
         )
     if not _DOCKERFILE.is_file():
         raise OptionError(
@@ -49,9 +50,12 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
     # 64 MB of shared memory, docker's default, is too little for one large image.
     run = ["docker", "run", "--rm", "--shm-size=1g", *ports]
     run += ["--gpus=all"] if device == "gpu" else []
-    run += ["-v", f"{repository.resolve()}:/models:ro", _IMAGE, "tritonserver"]
-    run += ["--model-repository=/models", "--model-control-mode=explicit"]
-    run += [f"--load-model={ENSEMBLE}", "--disable-auto-complete-config"]
-    run += [f"--model-config-name={CPU}"] if device == "cpu" else []
+    run += ["-v", f"{repository.resolve()}:/models:ro", _IMAGE]
+    server = ["tritonserver", "--model-repository=/models", "--model-control-mode=explicit"]
+    server += [f"--load-model={ENSEMBLE}", "--disable-auto-complete-config"]
+    server += [f"--model-config-name={CPU}"] if device == "cpu" else []
+    # The engine must fit the container's TensorRT and the GPU it was given.
+    check = ["l2bt", "doctor", f"--device={device}", "--repository=/models"]
+    run += ["sh", "-c", f"{join(check)} && exec {join(server)}"]
     build = ["docker", "build", "-t", _IMAGE, "-f", str(_DOCKERFILE), str(_DOCKERFILE.parents[1])]
     return f"{join(build)}\n{join(run)}"

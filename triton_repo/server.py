@@ -51,10 +51,21 @@ class TritonServer:
     Args:
         repository: What `l2bt repository` wrote.
         settings: How it listens.
+        config_name: Which of the models' configurations it loads; None for the production one.
+        backends: A backend directory instead of the one with the Python backend alone.
     """
 
-    def __init__(self, repository: Path, settings: ServerSettings | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        settings: ServerSettings | None = None,
+        *,
+        config_name: str | None = CPU,
+        backends: Path | None = None,
+    ) -> None:
         self._repository = repository.resolve()
+        self._config_name = config_name
+        self._backends = backends
         self._settings = settings or ServerSettings()
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _ports(self._settings)
@@ -89,7 +100,7 @@ class TritonServer:
             OptionError: The server cannot run on this machine.
             ServerError: It ended, or was not ready in time; the message has the end of its log.
         """
-        check_repository(self._repository, config_name=CPU)
+        check_repository(self._repository, config_name=self._config_name)
         self._check_ports()
         home = prepare_home()
         environment = server_environment()
@@ -99,11 +110,11 @@ class TritonServer:
         command = [
             str(home.server),
             f"--model-repository={self._repository}",
-            f"--backend-directory={home.backends}",
+            f"--backend-directory={self._backends or home.backends}",
             # Only what the ensemble needs is loaded, whatever else lies in the folder.
             "--model-control-mode=explicit",
             f"--load-model={ENSEMBLE}",
-            f"--model-config-name={CPU}",
+            *([f"--model-config-name={self._config_name}"] if self._config_name else []),
             "--disable-auto-complete-config",
             *self._network_flags(),
             "--allow-gpu-metrics=false",

@@ -1,0 +1,139 @@
+"""The manifest beside a TensorRT engine: what it was built from, for and by."""
+
+import re
+from dataclasses import dataclass
+
+from runtime.gpu import Gpu
+
+SCHEMA = "l2bt.engine/1"
+PLAN_NAME = "model.plan"
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineMachine:
+    """Where an engine was built, or shall run.
+
+    Attributes:
+        gpu: Name of the GPU.
+        compute_capability: Such as "8.6".
+        tensorrt: Version of TensorRT.
+        cuda: The newest CUDA that the driver supports.
+        driver: The driver's version, empty if unknown.
+    """
+
+    gpu: str
+    compute_capability: str
+    tensorrt: str
+    cuda: str
+    driver: str
+
+    @classmethod
+    def of(cls, gpu: Gpu, tensorrt_version: str) -> "EngineMachine":
+        """This machine."""
+        return cls(
+            gpu=gpu.name,
+            compute_capability=gpu.compute_capability,
+            tensorrt=tensorrt_version,
+            cuda=gpu.cuda,
+            driver=gpu.driver,
+        )
+
+    @property
+    def label(self) -> str:
+        """Name of the folder of engines for it: `<gpu>-sm<cc>-trt<version>`."""
+        name = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
+        return f"{name}-sm{self.compute_capability.replace('.', '')}-trt{self.tensorrt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileProfile:
+    """The batch sizes that an engine is made for.
+
+    Attributes:
+        smallest: Fewest tiles at once.
+        best: The number that it is tuned for.
+        largest: Most tiles at once.
+    """
+
+    smallest: int = 1
+    best: int = 4
+    largest: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.smallest <= self.best <= self.largest:
+            raise ValueError(
+                f"tiles at once are {self.smallest}, {self.best}, {self.largest}; expected the "
+                "smallest, the best and the largest number, in this order, from 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionProof:
+    """What the compiled layers of an engine say about its precision.
+
+    Attributes:
+        products: Layers that multiply matrices.
+        fp16_products: Those that take FP16.
+        normalisations: Layers that hold a LayerNorm.
+        fp32_normalisations: Those that compute it in FP32.
+        softmaxes: Softmaxes of the network.
+        fp32_softmaxes: Those that compute in FP32.
+        fused_attentions: Layers that hold a whole attention.
+        attentions: Attentions of the network.
+    """
+
+    products: int
+    fp16_products: int
+    normalisations: int
+    fp32_normalisations: int
+    softmaxes: int
+    fp32_softmaxes: int
+    fused_attentions: int
+    attentions: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.fp16_products} of {self.products} matrix products in FP16, "
+            f"{self.fp32_normalisations} of {self.normalisations} normalisations and "
+            f"{self.fp32_softmaxes} of {self.softmaxes} softmaxes in FP32, "
+            f"{self.fused_attentions} of {self.attentions} attentions fused"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineManifest:
+    """What the plan beside it is.
+
+    Attributes:
+        schema: Version of this file's layout.
+        model: Name of the exported model's product.
+        plan_sha256: SHA-256 of the plan.
+        onnx_sha256: SHA-256 of the ONNX file that it was built from.
+        precision: "fp16" or "fp32".
+        machine: Where it was built.
+        profile: Its batch sizes.
+        proof: What its layers say; None for fp32.
+        builder_options: How it was built.
+        build_seconds: How long that took.
+    """
+
+    schema: str = SCHEMA
+    model: str
+    plan_sha256: str
+    onnx_sha256: str
+    precision: str
+    machine: EngineMachine
+    profile: TileProfile
+    proof: PrecisionProof | None
+    builder_options: dict[str, str]
+    build_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+
+    @property
+    def description(self) -> str:
+        """What an answer calls it: TensorRT's version, the GPU, the precision."""
+        return f"tensorrt {self.machine.tensorrt} {self.machine.gpu} {self.precision}"

@@ -1,0 +1,1 @@
+"""TensorRT engines: building them, proving their precision, compiling without a GPU."""
