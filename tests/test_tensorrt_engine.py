@@ -1,0 +1,270 @@
+"""The engine in process: batches, buffers and threads, with stand-ins for TensorRT and CUDA.
+
+What only a GPU can show is not shown here. The stand-ins keep "device memory" in numpy, insist on
+one thread, and give the mean of each tile for its patch map.
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import runtime.tensorrt_engine
+from runtime.engine_manifest import TileProfile
+from runtime.engine_store import BuiltEngine
+from runtime.errors import L2BTError, ModelError
+from runtime.exported_model import ExportedModel
+from runtime.tensorrt_engine import TensorRTEngine
+from tests.engine_parts import write_engine
+
+SIDE, GRID, LARGEST = 28, 2, 3
+
+
+class Machine:
+    """One GPU's memory and what was done on it."""
+
+    def __init__(self) -> None:
+        self.memory: dict[int, npt.NDArray[Any]] = {}
+        self.threads: set[int] = set()
+        self.batches: list[int] = []
+        self.freed = 0
+        self.context_depth = 0
+        self.fails = False
+        self.graphs = 0
+
+    def touched(self) -> None:
+        self.threads.add(threading.get_ident())
+
+    def run(self, tiles: int, maps: int, count: int) -> bool:
+        self.touched()
+        assert self.context_depth == 1
+        if self.fails:
+            return False
+        means = self.memory[tiles][:count].mean(axis=(1, 2, 3))
+        self.memory[maps][:count] = means[:, None, None]
+        self.batches.append(count)
+        return True
+
+
+class DeviceMemory:
+    def __init__(self, machine: Machine, nbytes: int) -> None:
+        self.machine, self.address = machine, 1000 + len(machine.memory)
+        is_tiles = nbytes == LARGEST * SIDE * SIDE * 3
+        shape = (LARGEST, SIDE, SIDE, 3) if is_tiles else (LARGEST, GRID, GRID)
+        machine.memory[self.address] = np.zeros(shape, np.uint8 if is_tiles else np.float32)
+
+    def __int__(self) -> int:
+        return self.address
+
+    def free(self) -> None:
+        self.machine.freed += 1
+
+
+def cuda_of(machine: Machine) -> SimpleNamespace:
+    def change_depth(by: int) -> None:
+        machine.touched()
+        machine.context_depth += by
+
+    context = SimpleNamespace(
+        push=lambda: change_depth(1), pop=lambda: change_depth(-1), detach=lambda: None
+    )
+
+    def to_device(memory: DeviceMemory, array: npt.NDArray[Any], stream: object) -> None:
+        machine.memory[int(memory)][: len(array)] = array
+
+    def to_host(array: npt.NDArray[Any], memory: DeviceMemory, stream: object) -> None:
+        array[:] = machine.memory[int(memory)][: len(array)]
+
+    return SimpleNamespace(
+        init=machine.touched,
+        Device=lambda index: SimpleNamespace(retain_primary_context=lambda: context),
+        Stream=lambda: SimpleNamespace(handle=7, synchronize=machine.touched),
+        mem_alloc=lambda nbytes: DeviceMemory(machine, nbytes),
+        pagelocked_empty=np.empty,
+        memcpy_htod_async=to_device,
+        memcpy_dtoh_async=to_host,
+    )
+
+
+class ExecutionContext:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.addresses: dict[str, int] = {}
+        self.count = 0
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.count = shape[0]
+        return shape[0] <= LARGEST
+
+    def execute_async_v3(self, stream: int) -> bool:
+        return self.machine.run(self.addresses["tiles"], self.addresses["patch_map"], self.count)
+
+
+def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
+    class Logger:
+        pass
+
+    shapes = {"tiles": (-1, SIDE, SIDE, 3), "patch_map": (-1, GRID, GRID)}
+    engine = SimpleNamespace(
+        create_execution_context=lambda: ExecutionContext(machine),
+        get_tensor_shape=shapes.__getitem__,
+    )
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, plan: bytes) -> Any:
+            self.logger.log(SimpleNamespace(__str__=lambda: ""), "looked at the plan")
+            return engine if loads else None
+
+    return SimpleNamespace(ILogger=Logger, Runtime=Runtime)
+
+
+class RecordedWork:
+    def __init__(self, stream: int, work: Any) -> None:
+        self.work = work
+
+    def launch(self) -> None:
+        self.work()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+@pytest.fixture
+def built(exported: ExportedModel, tmp_path: Path) -> BuiltEngine:
+    return write_engine(exported, tmp_path, profile=TileProfile(best=2, largest=LARGEST))
+
+
+@pytest.fixture
+def stand_ins(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    module = runtime.tensorrt_engine
+    library = tensorrt_of(machine, loads=True)
+    monkeypatch.setattr(module, "load_tensorrt", lambda: (library, None))
+    monkeypatch.setattr(module, "require", lambda name: cuda_of(machine))
+    yield
+
+
+def tiles(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+
+
+def expected(of: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    means = of.mean(axis=(1, 2, 3)).astype(np.float32)
+    return np.broadcast_to(means[:, None, None], (len(of), GRID, GRID))
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(("count", "batches"), [(1, [1]), (3, [3]), (7, [3, 3, 1])])
+def test_more_tiles_than_the_largest_batch_run_in_several(
+    count: int, batches: list[int], built: BuiltEngine, machine: Machine
+) -> None:
+    engine = TensorRTEngine(built)
+    given = tiles(count)
+    assert np.allclose(engine.infer(given), expected(given))
+    engine.close()
+    assert machine.batches == batches
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_what_it_returns_is_not_overwritten_by_the_next_call(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    first_tiles = tiles(2)
+    first = engine.infer(first_tiles)
+    engine.infer(tiles(2, seed=1))
+    assert np.allclose(first, expected(first_tiles))
+    engine.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_many_threads_are_served_by_one_that_owns_the_gpu(
+    built: BuiltEngine, machine: Machine
+) -> None:
+    engine = TensorRTEngine(built)
+    wrong = []
+
+    def ask(seed: int) -> None:
+        given = tiles(seed % 5 + 1, seed)
+        if not np.allclose(engine.infer(given), expected(given)):
+            wrong.append(seed)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engine.close()
+    assert not wrong
+    assert len(machine.threads) == 1
+    assert threading.get_ident() not in machine.threads
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_closing_gives_memory_and_context_back(built: BuiltEngine, machine: Machine) -> None:
+    engine = TensorRTEngine(built)
+    engine.infer(tiles(1))
+    engine.close()
+    engine.close()
+    assert (machine.freed, machine.context_depth) == (2, 0)
+    with pytest.raises(L2BTError, match="is closed"):
+        engine.infer(tiles(1))
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_recorded_batch_size_gives_the_same(
+    built: BuiltEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.tensorrt_engine, "CudaGraph", RecordedWork)
+    engine = TensorRTEngine(built, cuda_graph=True)
+    for seed in range(4):
+        for count in (2, 1):
+            given = tiles(count, seed)
+            assert np.allclose(engine.infer(given), expected(given))
+    engine.close()
+    assert engine.description == "tensorrt 10.3.0 Orin fp16, CUDA graph"
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_failed_run_is_an_error_and_no_map(built: BuiltEngine, machine: Machine) -> None:
+    engine = TensorRTEngine(built)
+    machine.fails = True
+    with pytest.raises(ModelError, match="failed on 1 tiles: looked at the plan"):
+        engine.infer(tiles(1))
+    machine.fails = False
+    assert engine.infer(tiles(1)).shape == (1, GRID, GRID)
+    engine.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_tiles_of_another_size_are_refused(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    with pytest.raises(ModelError, match=r"the engine takes \(28, 28, 3\)"):
+        engine.infer(np.zeros((1, 14, 14, 3), np.uint8))
+    engine.close()
+
+
+def test_a_plan_that_does_not_load_is_named_with_what_tensorrt_said(
+    built: BuiltEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = runtime.tensorrt_engine
+    library = tensorrt_of(machine, loads=False)
+    monkeypatch.setattr(module, "load_tensorrt", lambda: (library, None))
+    monkeypatch.setattr(module, "require", lambda name: cuda_of(machine))
+    with pytest.raises(ModelError, match="cannot load .*model.plan: looked at the plan"):
+        TensorRTEngine(built)
+    assert machine.context_depth == 0
