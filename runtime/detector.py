@@ -19,6 +19,7 @@ from runtime.openvino_engine import OpenVINOEngine
 from runtime.product import ProductCard
 from runtime.region import AnomalyMap, Region
 from runtime.tensorrt_library import load_tensorrt
+from runtime.tile_buffer import TileBuffer
 
 Self = TypeVar("Self", bound="EngineDetector")
 
@@ -34,6 +35,7 @@ class EngineDetector:
     def __init__(self, engine: Engine, card: ProductCard) -> None:
         self.card = card
         self._engine: Engine | None = engine
+        self._tile_buffer = TileBuffer()
 
     @property
     def engine_description(self) -> str:
@@ -61,7 +63,7 @@ class EngineDetector:
         decoded = perf_counter()
         height, width = pixels.shape[:2]
         geometry = self.card.geometry_of(height, width)
-        tiles = geometry.cut(pixels)
+        tiles = geometry.cut(pixels, self._tile_buffer)
         cut = perf_counter()
         patch_maps = engine.infer(tiles)
         inferred = perf_counter()

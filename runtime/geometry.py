@@ -21,6 +21,7 @@ from runtime.images import MAX_PIXELS, ImageArray
 from runtime.pixel_axis import BLOCK_PX, PixelAxis, bands_of
 from runtime.pixel_map import PixelMap
 from runtime.tile_axis import TileAxis
+from runtime.tile_buffer import TileBuffer
 
 KINDS = ("square", "tiles")
 PatchMaps = npt.NDArray[np.float32]
@@ -173,11 +174,13 @@ class Geometry:
         """Width and height of the image's patch map, in patches."""
         return self.columns.patches, self.rows.patches
 
-    def cut(self, image: ImageArray) -> npt.NDArray[np.uint8]:
+    def cut(self, image: ImageArray, buffer: TileBuffer | None = None) -> npt.NDArray[np.uint8]:
         """Cut the image into tiles, row after row.
 
         Args:
             image: (H, W, 3) uint8.
+            buffer: Gives the memory, which the next cut of the same thread overwrites; fresh memory
+                by default.
 
         Returns:
             (N, S, S, 3) uint8.
@@ -185,7 +188,7 @@ class Geometry:
         scaled = self._resized(self._padded(image))
         side, patch = self.settings.image_size, self.settings.patch_size
         height, width = scaled.shape[:2]
-        tiles = np.empty((self.tiles, side, side, 3), np.uint8)
+        tiles = (buffer or TileBuffer()).take(self.tiles, side)
         for tile, (row, column) in zip(tiles, self.places, strict=True):
             top = self.rows.origins[row] * patch - self.rows.edge_before
             left = self.columns.origins[column] * patch - self.columns.edge_before

@@ -15,6 +15,7 @@ from runtime.exported_model import INPUT_NAME
 from runtime.images import ImageArray, check_image, decode_image
 from runtime.product import CARD_NAME, ProductCard
 from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS, WANT_CARD
+from runtime.tile_buffer import TileBuffer
 
 
 class TritonPythonModel:
@@ -26,15 +27,18 @@ class TritonPythonModel:
         version = Path(args["model_repository"]) / args["model_version"]
         self._card = ProductCard.read(version / CARD_NAME)
         parameters = json.loads(args["model_config"])["parameters"]
+        self._tile_buffer = TileBuffer()
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a bad image fails alone."""
-        return [self._respond(request) for request in requests]
+        # Responses are sent when all are there: only a single one may use the kept memory.
+        buffer = self._tile_buffer if len(requests) == 1 else None
+        return [self._respond(request, buffer) for request in requests]
 
-    def _respond(self, request: Any) -> Any:
+    def _respond(self, request: Any, buffer: TileBuffer | None) -> Any:
         try:
-            return self._cut(request)
+            return self._cut(request, buffer)
         except InputError as error:
             return _error(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:
@@ -44,7 +48,7 @@ class TritonPythonModel:
                 "preprocess failed; the server's log says why", pb_utils.TritonError.INTERNAL
             )
 
-    def _cut(self, request: Any) -> Any:
+    def _cut(self, request: Any, buffer: TileBuffer | None) -> Any:
         arrived_ns = time.monotonic_ns()
         parameters = json.loads(request.parameters() or "{}")
         check_product(parameters.get(PRODUCT), known=self._card.product)
@@ -60,7 +64,7 @@ class TritonPythonModel:
                 f"server's engine takes {self._most_tiles}; send a smaller image, or fill the "
                 f"repository again with --max-batch-tiles {geometry.tiles}"
             )
-        tiles = geometry.cut(image)
+        tiles = geometry.cut(image, buffer)
         stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
         return pb_utils.InferenceResponse(
             output_tensors=[
