@@ -5,7 +5,9 @@ batch is 0); the engine batches, so that tiles of concurrent requests run togeth
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from runtime.engine_manifest import PLAN_NAME, TileProfile
 from runtime.errors import OptionError
@@ -56,7 +58,7 @@ class RepositorySettings:
     cpu_precision: str = "f32"
     cpu_threads: int = 0
     gpu_instances: int = 1
-    cuda_graphs: bool = True
+    cuda_graphs: Annotated[bool, Parameter(negative="--no-cuda-graphs")] = True
 
     def __post_init__(self) -> None:
         for name in ("max_batch_tiles", "max_queue_requests", "image_instances", "gpu_instances"):

@@ -1,6 +1,9 @@
 """What may be chosen when an engine is built."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from runtime.engine_manifest import TileProfile
 from runtime.errors import OptionError
@@ -33,7 +36,7 @@ class EngineOptions:
     largest_batch: int = 16
     workspace_mib: int = 0
     builder_level: int = 3
-    timing_cache: bool = True
+    timing_cache: Annotated[bool, Parameter(negative="--no-timing-cache")] = True
     tf32: bool = False
     version_compatible: bool = False
 
