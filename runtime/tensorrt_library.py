@@ -69,8 +69,8 @@ class TensorRTLog:
             def __init__(self) -> None:
                 tensorrt.ILogger.__init__(self)
 
-            def log(self, severity: Any, message: str) -> None:
-                lines.append((str(severity).rpartition(".")[2], message))
+            def log(self, severity: Any, msg: str) -> None:
+                lines.append((str(severity).rpartition(".")[2], msg))
 
         return Logger()
 
