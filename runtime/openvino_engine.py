@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.engine import Slots, slots_of
 from runtime.errors import ModelError, OptionError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 
 PRECISIONS = ("f32", "bf16")
@@ -58,11 +59,15 @@ class OpenVINOEngine:
         self._request = self._network.create_infer_request()
         self.description = f"openvino cpu {precision}"
 
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
         """(N, S, S, 3) uint8 tiles to a new (N, S/patch, S/patch) float32 array."""
+        slots = slots_of(tiles, slots)
         patch_maps = []
         for start in range(0, len(tiles), TILES_AT_ONCE):
-            outputs = self._request.infer({INPUT_NAME: tiles[start : start + TILES_AT_ONCE]})
+            part = slice(start, start + TILES_AT_ONCE)
+            outputs = self._request.infer({INPUT_NAME: tiles[part], PRODUCT_NAME: slots[part]})
             # The request's output buffer is overwritten by its next call.
             patch_maps.append(np.array(outputs[OUTPUT_NAME], dtype=np.float32, copy=True))
         return np.concatenate(patch_maps)
