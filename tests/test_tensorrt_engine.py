@@ -40,8 +40,9 @@ class Machine:
     def touched(self) -> None:
         self.threads.add(threading.get_ident())
 
-    def run(self, tiles: int, slots: int, maps: int, count: int) -> bool:
+    def run(self, addresses: list[int], count: int) -> bool:
         self.touched()
+        tiles, slots, maps = addresses
         assert self.context_depth == 1
         if self.fails:
             return False
@@ -111,8 +112,7 @@ class ExecutionContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert self.counts["tiles"] == self.counts["product"]
         names = ("tiles", "product", "patch_map")
-        addresses = [self.addresses[name] for name in names]
-        return self.machine.run(*addresses, count=self.counts["tiles"])
+        return self.machine.run([self.addresses[name] for name in names], self.counts["tiles"])
 
 
 def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
