@@ -1,8 +1,10 @@
 """A bank of students: one network for many products."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ def tokens(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 5, DIMENSION), torch.randn(count, 5, DIMENSION)
 
 
-def tiles(count: int) -> np.ndarray:  # type: ignore[type-arg]
+def tiles(count: int) -> npt.NDArray[np.uint8]:
     shape = (count, SMALL_IMAGE_SIZE, SMALL_IMAGE_SIZE, 3)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
@@ -115,6 +117,72 @@ def test_the_fp16_bank_keeps_to_the_fp32_one(three: Path) -> None:
     exact.close()
     emulated.close()
     assert np.abs(found - expected).mean() < 0.01 * expected.std()
+
+
+def numbers(pair: Students) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: tensor.numpy() for name, tensor in pair.state_dict().items()}
+
+
+def test_a_slot_is_filled_replaced_and_emptied_in_a_loaded_network(three: Path) -> None:
+    engine = OpenVINOEngine(three / "fp32.onnx")
+    slot, other = np.array([3], np.int32), np.array([1], np.int32)
+    given = tiles(1)
+    untouched = engine.infer(given, other)
+    engine.fill(3, numbers(students(1)))
+    assert np.abs(engine.infer(given, slot) - untouched).max() < 1e-6
+    engine.fill(3, numbers(students(2)))
+    assert np.abs(engine.infer(given, slot) - engine.infer(given, slot - 1)).max() < 1e-6
+    engine.clear(3)
+    assert np.isnan(engine.infer(given, slot)).all()
+    assert np.array_equal(engine.infer(given, other), untouched)
+    engine.close()
+
+
+def test_no_tile_sees_half_of_a_replacement(three: Path) -> None:
+    engine = OpenVINOEngine(three / "fp32.onnx")
+    first, second = numbers(students(1)), numbers(students(2))
+    given, slot = tiles(1), np.array([3], np.int32)
+    engine.fill(3, first)
+    right = [engine.infer(given, np.array([one], np.int32)) for one in (1, 2)]
+    ended = threading.Event()
+
+    def replace() -> None:
+        while not ended.is_set():
+            for students_ in (second, first):
+                engine.fill(3, students_)
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    found = [engine.infer(given, slot) for _ in range(20)]
+    ended.set()
+    thread.join()
+    engine.close()
+    assert all(min(np.abs(one - map_).max() for map_ in right) < 1e-6 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("slot", "change", "message"),
+    [
+        (4, {}, "no slot 4; the bank has 0 to 3"),
+        (-1, {}, "no slot -1"),
+        (3, {"forward_student.input.weight": np.zeros((8, 8), np.float32)}, "another teacher"),
+        (3, {"forward_student.input.bias": np.full(384, np.nan, np.float32)}, "NaN or infinity"),
+        (3, {"more": np.zeros(1, np.float32)}, "have the tensors .*more"),
+    ],
+)
+def test_students_that_do_not_fit_leave_the_slot_as_it_was(
+    slot: int,
+    change: dict[str, npt.NDArray[np.float32]],
+    message: str,
+    three: Path,
+) -> None:
+    engine = OpenVINOEngine(three / "fp32.onnx")
+    engine.fill(3, numbers(students(2)))
+    before = engine.infer(tiles(1), np.array([3], np.int32))
+    with pytest.raises(ModelError, match=message):
+        engine.fill(slot, {**numbers(students(1)), **change})
+    assert np.array_equal(engine.infer(tiles(1), np.array([3], np.int32)), before)
+    engine.close()
 
 
 def test_an_export_has_the_capacity_that_was_asked_for(
