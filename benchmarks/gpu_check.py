@@ -132,7 +132,7 @@ def _check(
             manifests.append(built.manifest)
             for cuda_graph in (False, True):
                 engine = TensorRTEngine(built, cuda_graph=cuda_graph)
-                with EngineDetector(engine, exported.product) as candidate:
+                with EngineDetector(engine, exported.product, slot=exported.slot) as candidate:
                     parities += compare(
                         reference,
                         [candidate],

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.passes.emulate_half import emulate_half
+from runtime.engine import Slots, slots_of
 from runtime.errors import ModelError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 
 
@@ -39,9 +40,14 @@ class EmulatedHalfEngine:
         )
         self.description = f"onnxruntime cpu, fp16 emulated ({rounded} operations rounded)"
 
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
         """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
-        maps = [self._session.run([OUTPUT_NAME], {INPUT_NAME: tile[None]})[0] for tile in tiles]
+        maps = []
+        for tile, slot in zip(tiles, slots_of(tiles, slots), strict=True):
+            inputs = {INPUT_NAME: tile[None], PRODUCT_NAME: slot[None]}
+            maps.append(self._session.run([OUTPUT_NAME], inputs)[0])
         return np.concatenate(maps)
 
     def close(self) -> None:

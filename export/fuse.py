@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from export.trace import OPSET, trace, write_half
+from export.trace import OPSET, bank_network, trace, write_half
 from runtime.atomic_write import atomic_folder, sha256_of_file
 from runtime.errors import OptionError
-from runtime.exported_model import MANIFEST_NAME, ONNX_NAMES, ExportedModel, Manifest
+from runtime.exported_model import MANIFEST_NAME, ONNX_NAMES, ExportedModel, Manifest, Slot
 from train.bundle import ProductBundle
 from train.reference import load_network
 
@@ -18,6 +18,7 @@ def export_product(
     out: Path,
     *,
     precision: str = "fp16",
+    capacity: int = 1,
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> ExportedModel:
@@ -29,6 +30,7 @@ def export_product(
         bundle: The trained product.
         out: The folder to write, whole or not at all.
         precision: "fp16" writes the network in FP32 and in FP16, "fp32" in FP32 alone.
+        capacity: Slots of the bank of students, of which the product takes the first.
         teacher_weights: The local file of the teacher's weights, if it was trained with one.
         overwrite: Replace an existing folder.
 
@@ -36,12 +38,14 @@ def export_product(
         OptionError: `out` exists and overwriting was not asked for, or the precision is unknown.
         ModelError: The teacher's weights cannot be had, or the graph is not what it should be.
     """
+    if capacity < 1:
+        raise OptionError(f"capacity is {capacity}; expected at least 1")
     if precision not in PRECISIONS:
         raise OptionError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
     network = load_network(bundle, teacher_weights=teacher_weights)
     with atomic_folder(out, marker=MANIFEST_NAME, replace=overwrite) as temporary:
         paths = {"fp32": temporary / ONNX_NAMES["fp32"]}
-        trace(network, paths["fp32"])
+        trace(bank_network(network, capacity=capacity), paths["fp32"])
         if precision == "fp16":
             paths["fp16"] = temporary / ONNX_NAMES["fp16"]
             write_half(paths["fp32"], paths["fp16"])
@@ -51,7 +55,10 @@ def export_product(
             image_size=bundle.card.geometry.image_size,
             grid_side=bundle.card.geometry.grid_side,
             teacher=bundle.card.teacher,
-            products={bundle.card.product: bundle.card.students_sha256},
+            capacity=capacity,
+            products={
+                bundle.card.product: Slot(number=0, students_sha256=bundle.card.students_sha256)
+            },
         )
         ExportedModel(folder=temporary, manifest=manifest, product=bundle.card).write_cards()
     return ExportedModel(folder=out, manifest=manifest, product=bundle.card)

@@ -10,16 +10,23 @@ from export.passes.halve_everything import halve_everything
 from export.passes.halve_matmuls import halve_matmuls
 from export.passes.scale_query_first import scale_query_first
 from runtime.errors import ModelError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
-from train.network import PatchMapNetwork
+from train.bank import StudentBank
+from train.network import BankNetwork, PatchMapNetwork
 
 OPSET = 18
 # Two tiles, since torch.export takes a batch of one for a constant.
 _EXAMPLE_TILES = 2
 
 
-def trace(network: PatchMapNetwork, path: Path) -> None:
+def bank_network(network: PatchMapNetwork, *, capacity: int = 1) -> BankNetwork:
+    """The network of one product as that of a bank with the product in slot 0."""
+    bank = StudentBank.of([network.students], capacity=capacity)
+    return BankNetwork(network.teacher, bank).eval()
+
+
+def trace(network: BankNetwork, path: Path) -> None:
     """Write a network as one FP32 ONNX file, of which only the batch is dynamic, and check it.
 
     Args:
@@ -32,18 +39,19 @@ def trace(network: PatchMapNetwork, path: Path) -> None:
     image_size = network.teacher.image_size
     require("onnxscript")
     example = torch.zeros((_EXAMPLE_TILES, image_size, image_size, 3), dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=1024)
     with warnings.catch_warnings():
         # The exporter warns about its own internals, which a user can do nothing about.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (example,),
+            (example, torch.zeros(_EXAMPLE_TILES, dtype=torch.int32)),
             str(path),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT_NAME],
+            input_names=[INPUT_NAME, PRODUCT_NAME],
             output_names=[OUTPUT_NAME],
-            dynamic_shapes={"tiles": {0: torch.export.Dim("batch", min=1, max=1024)}},
+            dynamic_shapes={"tiles": {0: batch}, "product": {0: batch}},
             external_data=False,
             verbose=False,
         )
@@ -89,6 +97,7 @@ def check_boundary(path: Path, *, image_size: int, grid_side: int) -> None:
     model = onnx.load(str(path), load_external_data=False)
     expected = [
         (INPUT_NAME, onnx.TensorProto.UINT8, [image_size, image_size, 3]),
+        (PRODUCT_NAME, onnx.TensorProto.INT32, []),
         (OUTPUT_NAME, onnx.TensorProto.FLOAT, [grid_side, grid_side]),
     ]
     found = []

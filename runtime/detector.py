@@ -30,10 +30,12 @@ class EngineDetector:
     Args:
         engine: What runs the network; closed with the detector.
         card: The product that images are held against.
+        slot: Its place in the engine's bank of students.
     """
 
-    def __init__(self, engine: Engine, card: ProductCard) -> None:
+    def __init__(self, engine: Engine, card: ProductCard, *, slot: int = 0) -> None:
         self.card = card
+        self._slot = slot
         self._engine: Engine | None = engine
         self._tile_buffer = TileBuffer()
 
@@ -65,7 +67,7 @@ class EngineDetector:
         geometry = self.card.geometry_of(height, width)
         tiles = geometry.cut(pixels, self._tile_buffer)
         cut = perf_counter()
-        patch_maps = engine.infer(tiles)
+        patch_maps = engine.infer(tiles, np.full(len(tiles), self._slot, np.int32))
         inferred = perf_counter()
         anomaly_map, score, regions = judge(patch_maps, geometry, self.card, want_map=want_map)
         judged = perf_counter()
@@ -165,7 +167,7 @@ class Detector(EngineDetector):
             engine = OpenVINOEngine(
                 exported.onnx_path, precision=precision or "f32", threads=threads
             )
-        super().__init__(engine, exported.product)
+        super().__init__(engine, exported.product, slot=exported.slot)
 
 
 def _open_tensorrt(
@@ -203,7 +205,8 @@ def judge(
     """
     if not np.isfinite(patch_maps).all():
         raise ModelError(
-            "the network gave NaN or infinity for this image; run it at a higher precision"
+            "the network gave NaN or infinity for this image; run it at a higher precision, and "
+            "look whether the product's slot in the bank is filled"
         )
     pixel_map = geometry.pixel_map(patch_maps)
     anomaly_map = pixel_map.pixels() if want_map else None

@@ -5,6 +5,23 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.errors import ModelError
+
+Slots = npt.NDArray[np.int32]
+
+
+def slots_of(tiles: npt.NDArray[np.uint8], slots: Slots | None) -> Slots:
+    """(N,) int32 for N tiles: as given, or 0 for all.
+
+    Raises:
+        ModelError: There are not as many slots as tiles.
+    """
+    if slots is None:
+        return np.zeros(len(tiles), np.int32)
+    if slots.shape != (len(tiles),):
+        raise ModelError(f"there are {len(tiles)} tiles and slots of shape {slots.shape}")
+    return slots.astype(np.int32, copy=False)
+
 
 class Engine(Protocol):
     """A loaded network that holds resources until it is closed."""
@@ -13,8 +30,18 @@ class Engine(Protocol):
     def description(self) -> str:
         """Library, device and precision, as the answers name them."""
 
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Run tiles.
+
+        Args:
+            tiles: (N, S, S, 3) uint8.
+            slots: (N,) int32, each tile's product in the bank of students; 0 if left out.
+
+        Returns:
+            (N, S/patch, S/patch) float32 patch maps; not a number for an empty slot.
+        """
 
     def close(self) -> None:
         """Give the resources back; the engine cannot be used afterwards."""

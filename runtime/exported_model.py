@@ -8,7 +8,7 @@ from runtime.errors import ModelError, OptionError
 from runtime.json_files import check_schema, read_json, write_json
 from runtime.product import CARD_NAME, ProductCard, TeacherCard
 
-SCHEMA = "l2bt.export/2"
+SCHEMA = "l2bt.export/3"
 # One file a precision; a CPU runs the first, a TensorRT engine is built from the second.
 ONNX_NAMES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx"}
 ONNX_NAME = ONNX_NAMES["fp32"]
@@ -17,8 +17,23 @@ MANIFEST_NAME = "manifest.json"
 # (N, S, S, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this order, so
 # no CPU has to transpose an image; inside the graph the transposition melts into the first layer.
 INPUT_NAME = "tiles"
+# (N,) int32, the slot of each tile's product in the bank of students.
+PRODUCT_NAME = "product"
 # (N, S/patch, S/patch) float32, the product of the two directions' distances.
 OUTPUT_NAME = "patch_map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A product's place in the bank.
+
+    Attributes:
+        number: From 0 to the bank's capacity less one.
+        students_sha256: SHA-256 of the students' weights there.
+    """
+
+    number: int
+    students_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +48,8 @@ class Manifest:
         image_size: Side S of the tiles in px.
         grid_side: Side of the patch map in patches.
         teacher: The frozen network inside.
-        products: SHA-256 of the students' weights by product.
+        capacity: Slots of the bank of students.
+        products: Which slot each product has.
     """
 
     schema: str = SCHEMA
@@ -42,7 +58,8 @@ class Manifest:
     image_size: int
     grid_side: int
     teacher: TeacherCard
-    products: dict[str, str]
+    capacity: int
+    products: dict[str, Slot]
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -51,6 +68,12 @@ class Manifest:
             raise ValueError(
                 f"onnx_sha256 names {', '.join(self.onnx_sha256) or 'nothing'}; expected fp32, and "
                 "fp16 where it was exported"
+            )
+        numbers = [slot.number for slot in self.products.values()]
+        if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(self.capacity)):
+            raise ValueError(
+                f"products take the slots {numbers}; expected different ones below the capacity, "
+                f"{self.capacity}"
             )
 
 
@@ -86,6 +109,11 @@ class ExportedModel:
             )
         return self.folder / ONNX_NAMES[precision]
 
+    @property
+    def slot(self) -> int:
+        """The product's slot in the bank."""
+        return self.manifest.products[self.product.product].number
+
     def write_cards(self) -> None:
         """Write the manifest and the product's card beside the ONNX file."""
         write_json(self.folder / MANIFEST_NAME, self.manifest)
@@ -103,12 +131,13 @@ class ExportedModel:
         product = ProductCard.read(folder / CARD_NAME)
         for precision, expected in manifest.onnx_sha256.items():
             _check_file(folder / ONNX_NAMES[precision], expected)
-        students = manifest.products.get(product.product)
-        if students != product.students_sha256:
+        slot = manifest.products.get(product.product)
+        if slot is None or slot.students_sha256 != product.students_sha256:
             raise ModelError(
                 f"{folder / CARD_NAME} is the card of {product.product!r} with students "
-                f"{product.students_sha256[:12]}..., but the network holds {manifest.products}; "
-                "put the card back that was exported with it"
+                f"{product.students_sha256[:12]}..., but the network holds "
+                f"{', '.join(manifest.products)} with others; put the card back that was exported "
+                "with it"
             )
         if (product.geometry.image_size, product.teacher) != (
             manifest.image_size,

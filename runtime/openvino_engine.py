@@ -1,13 +1,16 @@
 """The exported network on a CPU through OpenVINO."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.bank_weights import PREFIX, BankWeights, Tensors
+from runtime.engine import Slots, slots_of
 from runtime.errors import ModelError, OptionError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 
 PRECISIONS = ("f32", "bf16")
@@ -52,21 +55,75 @@ class OpenVINOEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._network = core.compile_model(str(onnx_path), "CPU", settings)
+            network = core.read_model(str(onnx_path))
+            tensors = _replaceable(openvino, network)
+            self._network = core.compile_model(network, "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {onnx_path}: {error}") from error
+        self._bank = BankWeights(tensors)
+        self._lock = Lock()
         self._request = self._network.create_infer_request()
+        for name, tensor in tensors.items():
+            # Shared: what is filled into the bank is what the next call computes with.
+            self._request.set_tensor(name, openvino.Tensor(tensor, shared_memory=True))
         self.description = f"openvino cpu {precision}"
 
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
         """(N, S, S, 3) uint8 tiles to a new (N, S/patch, S/patch) float32 array."""
+        slots = slots_of(tiles, slots)
         patch_maps = []
         for start in range(0, len(tiles), TILES_AT_ONCE):
-            outputs = self._request.infer({INPUT_NAME: tiles[start : start + TILES_AT_ONCE]})
-            # The request's output buffer is overwritten by its next call.
-            patch_maps.append(np.array(outputs[OUTPUT_NAME], dtype=np.float32, copy=True))
+            part = slice(start, start + TILES_AT_ONCE)
+            inputs = {INPUT_NAME: tiles[part], PRODUCT_NAME: slots[part]}
+            with self._lock:
+                outputs = self._request.infer(inputs)
+                # The request's output buffer is overwritten by its next call.
+                patch_maps.append(np.array(outputs[OUTPUT_NAME], dtype=np.float32, copy=True))
         return np.concatenate(patch_maps)
+
+    def fill(self, slot: int, students: Tensors) -> None:
+        """Put a product's students into a slot of the bank, between two tiles.
+
+        Args:
+            slot: From 0.
+            students: (D, D) weights and (D,) biases as in `students.safetensors`.
+
+        Raises:
+            ModelError: There is no such slot, or the students do not fit; nothing changed then.
+        """
+        with self._lock:
+            self._bank.fill(slot, students)
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot of the bank, between two tiles.
+
+        Raises:
+            ModelError: There is no such slot.
+        """
+        with self._lock:
+            self._bank.clear(slot)
 
     def close(self) -> None:
         """Release the compiled network."""
         del self._request, self._network
+
+
+def _replaceable(openvino: Any, network: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Turn the bank's constants into inputs of the network, and give what they were."""
+    tensors, inputs = {}, []
+    for constant in network.get_ops():
+        name = constant.get_friendly_name()
+        if constant.get_type_name() != "Constant" or not name.startswith(PREFIX):
+            continue
+        tensors[name] = np.array(constant.data, np.float32)
+        shape = list(constant.get_output_shape(0))
+        given = openvino.opset13.parameter(shape, np.float32, name=name)
+        given.output(0).get_tensor().set_names({name})
+        for user in list(constant.output(0).get_target_inputs()):
+            user.replace_source_output(given.output(0))
+        inputs.append(given)
+    network.add_parameters(inputs)
+    network.validate_nodes_and_infer_types()
+    return tensors

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.cuda_graph import CudaGraph
+from runtime.engine import Slots, slots_of
 from runtime.engine_store import BuiltEngine
 from runtime.errors import L2BTError, ModelError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 from runtime.tensorrt_library import TensorRTLog, load_tensorrt
 
@@ -48,14 +49,16 @@ class TensorRTEngine:
             raise
         self.description = engine.manifest.description + (", CUDA graph" if cuda_graph else "")
 
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
         """(N, S, S, 3) uint8 tiles to a new (N, S/patch, S/patch) float32 array.
 
         More tiles than the engine's largest batch run in several.
         """
         if self._owner is None:
             raise L2BTError("this engine is closed; open a new one")
-        return self._owner.submit(self._session.run, tiles).result()
+        return self._owner.submit(self._session.run, tiles, slots_of(tiles, slots)).result()
 
     def close(self) -> None:
         """Release the engine and its memory; may be called twice."""
@@ -97,15 +100,17 @@ class _Session:
             self._tile_shape = tuple(self._engine.get_tensor_shape(INPUT_NAME))[1:]
             self._map_shape = tuple(self._engine.get_tensor_shape(OUTPUT_NAME))[1:]
             self._tiles = self._pinned(self._tile_shape, np.uint8)
+            self._slots = self._pinned((), np.int32)
             self._maps = self._pinned(self._map_shape, np.float32)
             self._tiles_on_gpu = cuda.mem_alloc(self._tiles.nbytes)
+            self._slots_on_gpu = cuda.mem_alloc(self._slots.nbytes)
             self._maps_on_gpu = cuda.mem_alloc(self._maps.nbytes)
             self._context = self._new_context()
         except BaseException:
             self._gpu_context.pop()
             raise
 
-    def run(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, tiles: npt.NDArray[np.uint8], slots: Slots) -> npt.NDArray[np.float32]:
         if tiles.shape[1:] != self._tile_shape or tiles.dtype != np.uint8:
             raise ModelError(
                 f"tiles are {tiles.shape[1:]} {tiles.dtype}; the engine takes {self._tile_shape} "
@@ -115,6 +120,7 @@ class _Session:
         for start, batch in _batches(tiles, self._largest):
             count = len(batch)
             self._tiles[:count] = batch
+            self._slots[:count] = slots[start : start + count]
             self._run_batch(count)
             maps[start : start + count] = self._maps[:count]
         return maps
@@ -126,8 +132,9 @@ class _Session:
         self._graph_contexts.clear()
         del self._context, self._engine, self._runtime
         self._tiles_on_gpu.free()
+        self._slots_on_gpu.free()
         self._maps_on_gpu.free()
-        del self._tiles, self._maps, self._stream
+        del self._tiles, self._slots, self._maps, self._stream
         self._gpu_context.pop()
         self._gpu_context.detach()
 
@@ -156,14 +163,19 @@ class _Session:
         if context is None:
             raise ModelError(f"TensorRT gives no context: {self._log.errors()}")
         context.set_tensor_address(INPUT_NAME, int(self._tiles_on_gpu))
+        context.set_tensor_address(PRODUCT_NAME, int(self._slots_on_gpu))
         context.set_tensor_address(OUTPUT_NAME, int(self._maps_on_gpu))
         return context
 
     def _enqueue(self, context: "trt.IExecutionContext", count: int) -> None:
         cuda, stream, shape = self._cuda, self._stream, (count, *self._tile_shape)
-        if not context.set_input_shape(INPUT_NAME, shape):
+        if not (
+            context.set_input_shape(INPUT_NAME, shape)
+            and context.set_input_shape(PRODUCT_NAME, (count,))
+        ):
             raise ModelError(f"TensorRT refuses tiles of shape {shape}: {self._log.errors()}")
         cuda.memcpy_htod_async(self._tiles_on_gpu, self._tiles[:count], stream)
+        cuda.memcpy_htod_async(self._slots_on_gpu, self._slots[:count], stream)
         if not context.execute_async_v3(stream.handle):
             raise ModelError(f"TensorRT failed on {count} tiles: {self._log.errors()}")
         cuda.memcpy_dtoh_async(self._maps[:count], self._maps_on_gpu, stream)

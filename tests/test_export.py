@@ -62,8 +62,10 @@ def test_the_graph_ends_with_the_teachers_last_needed_block(exported: ExportedMo
 
 def test_the_boundary_is_uint8_tiles_in_and_a_float_map_out(exported: ExportedModel) -> None:
     graph = onnx.load(str(exported.onnx_path)).graph
-    tiles, patch_map = graph.input[0], graph.output[0]
-    assert (tiles.name, patch_map.name) == ("tiles", "patch_map")
+    tiles, product = graph.input
+    (patch_map,) = graph.output
+    assert (tiles.name, product.name, patch_map.name) == ("tiles", "product", "patch_map")
+    assert product.type.tensor_type.elem_type == onnx.TensorProto.INT32
     assert tiles.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert patch_map.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     sizes = [dim.dim_value for dim in tiles.type.tensor_type.shape.dim]
@@ -115,7 +117,7 @@ def test_a_manifest_of_another_version_is_refused(copy: Path) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST_NAME).read_bytes())
     manifest["schema"] = "l2bt.export/99"
     (copy / MANIFEST_NAME).write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/2'"):
+    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/3'"):
         ExportedModel.open(copy)
 
 

@@ -31,8 +31,8 @@ class ShiftedEngine(OpenVINOEngine):
 
     factor = 1.0
 
-    def infer(self, tiles):  # type: ignore[no-untyped-def]
-        return super().infer(tiles) * np.float32(self.factor)
+    def infer(self, tiles, slots=None):  # type: ignore[no-untyped-def]
+        return super().infer(tiles, slots) * np.float32(self.factor)
 
 
 def shifted(exported: ExportedModel, factor: float) -> EngineDetector:

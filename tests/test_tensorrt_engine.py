@@ -1,7 +1,7 @@
 """The engine in process: batches, buffers and threads, with stand-ins for TensorRT and CUDA.
 
 What only a GPU can show is not shown here. The stand-ins keep "device memory" in numpy, insist on
-one thread, and give the mean of each tile for its patch map.
+one thread, and give the mean of each tile plus its slot for its patch map.
 """
 
 import threading
@@ -40,12 +40,13 @@ class Machine:
     def touched(self) -> None:
         self.threads.add(threading.get_ident())
 
-    def run(self, tiles: int, maps: int, count: int) -> bool:
+    def run(self, addresses: list[int], count: int) -> bool:
         self.touched()
+        tiles, slots, maps = addresses
         assert self.context_depth == 1
         if self.fails:
             return False
-        means = self.memory[tiles][:count].mean(axis=(1, 2, 3))
+        means = self.memory[tiles][:count].mean(axis=(1, 2, 3)) + self.memory[slots][:count]
         self.memory[maps][:count] = means[:, None, None]
         self.batches.append(count)
         return True
@@ -54,9 +55,12 @@ class Machine:
 class DeviceMemory:
     def __init__(self, machine: Machine, nbytes: int) -> None:
         self.machine, self.address = machine, 1000 + len(machine.memory)
-        is_tiles = nbytes == LARGEST * SIDE * SIDE * 3
-        shape = (LARGEST, SIDE, SIDE, 3) if is_tiles else (LARGEST, GRID, GRID)
-        machine.memory[self.address] = np.zeros(shape, np.uint8 if is_tiles else np.float32)
+        buffers = (
+            np.zeros((LARGEST, SIDE, SIDE, 3), np.uint8),
+            np.zeros(LARGEST, np.int32),
+            np.zeros((LARGEST, GRID, GRID), np.float32),
+        )
+        machine.memory[self.address] = next(one for one in buffers if one.nbytes == nbytes)
 
     def __int__(self) -> int:
         return self.address
@@ -95,18 +99,20 @@ class ExecutionContext:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.addresses: dict[str, int] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.count = shape[0]
+        self.counts[name] = shape[0]
         return shape[0] <= LARGEST
 
     def execute_async_v3(self, stream: int) -> bool:
-        return self.machine.run(self.addresses["tiles"], self.addresses["patch_map"], self.count)
+        assert self.counts["tiles"] == self.counts["product"]
+        names = ("tiles", "product", "patch_map")
+        return self.machine.run([self.addresses[name] for name in names], self.counts["tiles"])
 
 
 def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
@@ -182,6 +188,14 @@ def test_more_tiles_than_the_largest_batch_run_in_several(
 
 
 @pytest.mark.usefixtures("stand_ins")
+def test_each_tile_goes_with_its_products_slot(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    given, slots = tiles(7), np.arange(7, dtype=np.int32)
+    assert np.allclose(engine.infer(given, slots), expected(given) + slots[:, None, None])
+    engine.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
 def test_what_it_returns_is_not_overwritten_by_the_next_call(built: BuiltEngine) -> None:
     engine = TensorRTEngine(built)
     first_tiles = tiles(2)
@@ -220,7 +234,7 @@ def test_closing_gives_memory_and_context_back(built: BuiltEngine, machine: Mach
     engine.infer(tiles(1))
     engine.close()
     engine.close()
-    assert (machine.freed, machine.context_depth) == (2, 0)
+    assert (machine.freed, machine.context_depth) == (3, 0)
     with pytest.raises(L2BTError, match="is closed"):
         engine.infer(tiles(1))
 

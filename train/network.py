@@ -1,7 +1,8 @@
-"""Teacher and students as one network: tiles in, patch maps out. What the export traces."""
+"""Teacher and students as one network: tiles in, patch maps out."""
 
 from torch import Tensor, nn
 
+from train.bank import StudentBank
 from train.students import Students
 from train.teacher import Teacher
 
@@ -19,4 +20,20 @@ class PatchMapNetwork(nn.Module):
         shallow, deep = self.teacher(tiles)
         grid = self.teacher.image_size // self.teacher.patch_size
         patch_map: Tensor = self.students(shallow, deep).reshape(-1, grid, grid)
+        return patch_map
+
+
+class BankNetwork(nn.Module):
+    """The network of many products: each tile names its product's slot. What the export traces."""
+
+    def __init__(self, teacher: Teacher, students: StudentBank) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.students = students
+
+    def forward(self, tiles: Tensor, product: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 tiles and (N,) int32 slots to (N, S/patch, S/patch) float32 maps."""
+        shallow, deep = self.teacher(tiles)
+        grid = self.teacher.image_size // self.teacher.patch_size
+        patch_map: Tensor = self.students(shallow, deep, product).reshape(-1, grid, grid)
         return patch_map

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 
 from runtime.detector import EngineDetector
+from runtime.engine import Slots, slots_of
+from runtime.errors import ModelError
 from train.bundle import ProductBundle, open_bundle
 from train.features import TILES_AT_ONCE
 from train.network import PatchMapNetwork
@@ -22,8 +24,16 @@ class TorchEngine:
         self.description = f"pytorch {torch.__version__.split('+')[0]} {device} {precision}"
 
     @torch.inference_mode()
-    def infer(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
+        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps.
+
+        Raises:
+            ModelError: A tile asks for another slot than 0: a bundle holds one product.
+        """
+        if slots_of(tiles, slots).any():
+            raise ModelError("a product bundle holds one product, in slot 0")
         assert self._network is not None, "closed"
         patch_maps = []
         for start in range(0, len(tiles), TILES_AT_ONCE):

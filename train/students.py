@@ -44,8 +44,8 @@ class Students(nn.Module):
         Returns:
             (...) float32 in 0 to 4.
         """
-        ahead = _normalised_distance(self.forward_student(shallow), deep)
-        back = _normalised_distance(self.backward_student(deep), shallow)
+        ahead = normalised_distance(self.forward_student(shallow), deep)
+        back = normalised_distance(self.backward_student(deep), shallow)
         return ahead * back
 
     def loss(self, shallow: Tensor, deep: Tensor) -> Tensor:
@@ -55,7 +55,8 @@ class Students(nn.Module):
         return (2 - ahead - back).mean()
 
 
-def _normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
+def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
+    """(..., D) and (..., D) to the (...) Euclidean distance of their directions."""
     difference = functional.normalize(prediction, dim=-1) - functional.normalize(target, dim=-1)
     distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
     return distance

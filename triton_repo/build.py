@@ -77,6 +77,9 @@ def build_repository(
             shutil.copyfile(_SOURCES / f"{name}.py", temporary / name / VERSION / "model.py")
         for name in (PREPROCESS, POSTPROCESS):
             model.product.write(temporary / name / VERSION / CARD_NAME)
+        shutil.copyfile(
+            model.folder / MANIFEST_NAME, temporary / PREPROCESS / VERSION / MANIFEST_NAME
+        )
         version = temporary / ENGINE / VERSION
         for part in (ONNX_NAME, MANIFEST_NAME):
             shutil.copyfile(model.folder / part, version / part)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from runtime.engine_manifest import PLAN_NAME, TileProfile
 from runtime.errors import OptionError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 from runtime.server_interface import (
     ANOMALY_MAP,
@@ -99,6 +99,7 @@ class TensorSpec:
         name: The tensor's name.
         dtype: Triton's name of its type, such as "TYPE_UINT8".
         dims: Its shape without the batch; -1 is any size.
+        flattened: Whether the model takes the batch alone of a shape of (N, 1).
         optional: Whether a request may leave it out.
     """
 
@@ -106,6 +107,7 @@ class TensorSpec:
     dtype: str
     dims: tuple[int, ...]
     optional: bool = False
+    flattened: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,16 @@ class TensorSpecs:
         """What the engine sees."""
         side = self.image_size
         return TensorSpec(name=INPUT_NAME, dtype="TYPE_UINT8", dims=(side, side, 3))
+
+    @property
+    def slot(self) -> TensorSpec:
+        """The slot of each tile's product in the bank of students."""
+        return TensorSpec(name=PRODUCT_NAME, dtype="TYPE_INT32", dims=(1,), flattened=True)
+
+    @property
+    def engine_inputs(self) -> tuple[TensorSpec, ...]:
+        """What the engine takes."""
+        return self.tile, self.slot
 
     @property
     def patch_map(self) -> TensorSpec:
@@ -177,15 +189,16 @@ def model_configs(
             best.
         engine_name: What the answers call it.
     """
-    pre_outputs = (batch_of(specs.tile), *specs.context)
+    pre_outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
     post_inputs = (batch_of(specs.patch_map), *specs.context)
     engine = _model(
         ENGINE,
-        (specs.tile,),
+        specs.engine_inputs,
         (specs.patch_map,),
         instances=settings.gpu_instances,
         # A plan runs on every GPU that Triton sees, and on nothing else.
         kind="KIND_AUTO",
+        batch=_most_tiles(settings),
         platform="tensorrt_plan",
         default_model_filename=PLAN_NAME,
     )
@@ -193,7 +206,7 @@ def model_configs(
     engine.optimization.cuda.graphs = settings.cuda_graphs
     profile = profile or TileProfile()
     for tiles in sorted({profile.smallest, min(profile.best, _most_tiles(settings))}):
-        _warm_up(engine, specs.tile, tiles)
+        _warm_up(engine, specs.engine_inputs, tiles)
     preprocess = _image_model(PREPROCESS, specs.images, pre_outputs, settings)
     preprocess.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
     postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
@@ -209,7 +222,13 @@ def model_configs(
 def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
     """What differs with `--model-config-name=cpu`: the engine is a python model with OpenVINO."""
     engine = _model(
-        ENGINE, (specs.tile,), (specs.patch_map,), backend="python", instances=1, kind="KIND_CPU"
+        ENGINE,
+        specs.engine_inputs,
+        (specs.patch_map,),
+        backend="python",
+        instances=1,
+        kind="KIND_CPU",
+        batch=_most_tiles(settings),
     )
     _batch_dynamically(engine, settings)
     engine.parameters["precision"].string_value = settings.cpu_precision
@@ -242,10 +261,11 @@ def _model(
     *,
     instances: int,
     kind: str,
+    batch: int = 0,
     **fields: str,
 ) -> Any:
     protobuf = _protobuf()
-    config = protobuf.ModelConfig(name=name, max_batch_size=0, **fields)
+    config = protobuf.ModelConfig(name=name, max_batch_size=batch, **fields)
     _declare(config, inputs, outputs)
     group = protobuf.ModelInstanceGroup
     config.instance_group.add(kind=group.Kind.Value(kind), count=instances)
@@ -255,18 +275,20 @@ def _model(
 def _declare(config: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
     types = _protobuf().DataType
     for spec in inputs:
-        config.input.add(
+        added = config.input.add(
             name=spec.name,
             data_type=types.Value(spec.dtype),
             dims=spec.dims,
             optional=spec.optional,
         )
+        if spec.flattened and config.max_batch_size:
+            # Triton wants a dimension beside the batch, and the network has none.
+            added.reshape.SetInParent()
     for spec in outputs:
         config.output.add(name=spec.name, data_type=types.Value(spec.dtype), dims=spec.dims)
 
 
 def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
-    config.max_batch_size = _most_tiles(settings)
     config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
     policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = settings.max_queue_requests
@@ -275,13 +297,14 @@ def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
     policy.allow_timeout_override = True
 
 
-def _warm_up(config: Any, spec: TensorSpec, tiles: int) -> None:
+def _warm_up(config: Any, specs: tuple[TensorSpec, ...], tiles: int) -> None:
     """Run black tiles before the model is ready: the first image is no slower than the next."""
     sample = config.model_warmup.add(name=f"{tiles} tiles", batch_size=tiles)
-    tensor = sample.inputs[spec.name]
-    tensor.data_type = _protobuf().DataType.Value(spec.dtype)
-    tensor.dims.extend(spec.dims)
-    tensor.zero_data = True
+    for spec in specs:
+        tensor = sample.inputs[spec.name]
+        tensor.data_type = _protobuf().DataType.Value(spec.dtype)
+        tensor.dims.extend(spec.dims)
+        tensor.zero_data = True
 
 
 def _most_tiles(settings: RepositorySettings) -> int:
@@ -293,8 +316,8 @@ def _ensemble(specs: TensorSpecs) -> Any:
     _declare(config, specs.images, specs.answers)
     context = tuple(spec.name for spec in specs.context)
     steps = (
-        (PREPROCESS, (IMAGE, ENCODED), (INPUT_NAME, *context)),
-        (ENGINE, (INPUT_NAME,), (OUTPUT_NAME,)),
+        (PREPROCESS, (IMAGE, ENCODED), (INPUT_NAME, PRODUCT_NAME, *context)),
+        (ENGINE, (INPUT_NAME, PRODUCT_NAME), (OUTPUT_NAME,)),
         (POSTPROCESS, (OUTPUT_NAME, *context), tuple(spec.name for spec in specs.answers)),
     )
     for model, inputs, outputs in steps:

@@ -12,9 +12,10 @@ from runtime.extras import require
 NEWEST_OPSET = 20
 OPERATORS = frozenset(
     {
-        "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Erf", "Expand", "Gather", "Gemm",
-        "Identity", "LayerNormalization", "MatMul", "Mul", "ReduceL2", "ReduceMean", "Reshape",
-        "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+        "Add", "And", "Cast", "Clip", "Concat", "Conv", "Div", "Erf", "Expand", "Gather", "Gemm",
+        "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Mul", "ReduceL2",
+        "ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub",
+        "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 

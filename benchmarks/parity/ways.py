@@ -96,15 +96,15 @@ def _open_exported(folder: Path, how: str) -> EngineDetector:
     if how == "fp16":
         engine = OpenVINOEngine(path, precision="f32")
         engine.description += " of the fp16 file"
-        return EngineDetector(engine, exported.product)
+        return EngineDetector(engine, exported.product, slot=exported.slot)
     from export.emulated_engine import EmulatedHalfEngine
 
-    return EngineDetector(EmulatedHalfEngine(path), exported.product)
+    return EngineDetector(EmulatedHalfEngine(path), exported.product, slot=exported.slot)
 
 
 def _open_bundle(folder: Path, how: str, stress: Stress | None) -> EngineDetector:
     from export.emulated_engine import EmulatedHalfEngine
-    from export.trace import trace, write_half, write_naive_half
+    from export.trace import bank_network, trace, write_half, write_naive_half
     from train.bundle import open_bundle
     from train.reference import TorchEngine, load_network
 
@@ -117,7 +117,7 @@ def _open_bundle(folder: Path, how: str, stress: Stress | None) -> EngineDetecto
         return EngineDetector(TorchEngine(network, precision=how), bundle.card)
     with tempfile.TemporaryDirectory() as temporary:
         fp32, fp16 = Path(temporary) / "fp32.onnx", Path(temporary) / "fp16.onnx"
-        trace(network, fp32)
+        trace(bank_network(network), fp32)
         (write_half if how == "half" else write_naive_half)(fp32, fp16)
         engine = EmulatedHalfEngine(fp16)
     if how == "naive":

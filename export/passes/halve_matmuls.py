@@ -57,28 +57,46 @@ def halve_matmuls(model: Any) -> None:
 def plan_half(graph: Any) -> set[Any]:
     """The nodes of an FP32 graph that compute in FP16."""
     half: set[Any] = set()
+    constants = _constants(graph)
     for node in graph:
         if (
             node.op_type in _PRODUCTS
             or (node.op_type in _MOVES and node.inputs[0].producer() in half)
-            or (node.op_type in _ELEMENTWISE and _continues(node, half))
+            or (node.op_type in _ELEMENTWISE and _continues(node, half, constants))
         ):
             half.add(node)
+    for node in reversed(graph):
+        # Weights that are chosen from a bank are chosen in FP16.
+        if node.op_type in _MOVES and node.inputs[0] in constants:
+            users = {user for value in node.outputs for user in value.consumers()}
+            if users and users <= half:
+                half.add(node)
     return half
 
 
-def _continues(node: Any, half: set[Any]) -> bool:
+def _constants(graph: Any) -> set[Any]:
+    """Initialisers, and what is made of them by moving numbers."""
+    found = set(graph.initializers.values())
+    for node in graph:
+        if node.op_type in _MOVES and node.inputs[0] in found:
+            found.update(node.outputs)
+    return found
+
+
+def _continues(node: Any, half: set[Any], constant: set[Any]) -> bool:
     """Whether a node goes on with FP16 numbers: a bias, a single factor, or a part of GELU.
 
     A vector as a factor is LayerScale, and a sum with something that is not FP16 the residual
     stream: both are FP32.
     """
-    computed = [value for value in node.inputs if not value.is_initializer()]
-    constants = [value for value in node.inputs if value.is_initializer()]
+    computed = [value for value in node.inputs if value not in constant]
+    constants = [value for value in node.inputs if value in constant]
     if not computed or any(value.producer() not in half for value in computed):
         return False
     is_bias = node.op_type == "Add" and computed[0].producer().op_type in _PRODUCTS
-    return is_bias or all(value.const_value.size == 1 for value in constants)
+    return is_bias or all(
+        value.const_value is not None and value.const_value.size == 1 for value in constants
+    )
 
 
 class _Casts:

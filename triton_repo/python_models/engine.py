@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.openvino_engine import OpenVINOEngine
 
 
@@ -27,13 +27,11 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order."""
-        batches = [
-            pb_utils.get_input_tensor_by_name(request, INPUT_NAME).as_numpy()
-            for request in requests
-        ]
+        batches = [_input(request, INPUT_NAME) for request in requests]
         tiles = batches[0] if len(batches) == 1 else np.concatenate(batches)
+        slots = np.concatenate([_input(request, PRODUCT_NAME).reshape(-1) for request in requests])
         try:
-            patch_maps = self._engine.infer(tiles)
+            patch_maps = self._engine.infer(tiles, slots)
         except Exception as error:
             pb_utils.Logger.log_error(f"engine: {error!r}")
             failure = pb_utils.TritonError(
@@ -49,3 +47,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Release the network."""
         self._engine.close()
+
+
+def _input(request: Any, name: str) -> Any:
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()

@@ -11,8 +11,9 @@ import triton_python_backend_utils as pb_utils
 
 from runtime.detector import check_product
 from runtime.errors import BadImageError, InputError
-from runtime.exported_model import INPUT_NAME
+from runtime.exported_model import INPUT_NAME, MANIFEST_NAME, PRODUCT_NAME, Manifest
 from runtime.images import ImageArray, check_image, decode_image
+from runtime.json_files import read_json
 from runtime.product import CARD_NAME, ProductCard
 from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS, WANT_CARD
 from runtime.tile_buffer import TileBuffer
@@ -26,6 +27,8 @@ class TritonPythonModel:
         cv2.setNumThreads(1)
         version = Path(args["model_repository"]) / args["model_version"]
         self._card = ProductCard.read(version / CARD_NAME)
+        manifest = read_json(version / MANIFEST_NAME, Manifest)
+        self._slot = manifest.products[self._card.product].number
         parameters = json.loads(args["model_config"])["parameters"]
         self._tile_buffer = TileBuffer()
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
@@ -69,6 +72,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),
+                pb_utils.Tensor(PRODUCT_NAME, np.full((len(tiles), 1), self._slot, np.int32)),
                 pb_utils.Tensor(IMAGE_SIZE, np.array([height, width], np.int32)),
                 pb_utils.Tensor(STAMPS_NS, stamps_ns),
             ]

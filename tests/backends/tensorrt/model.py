@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME
+from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.openvino_engine import OpenVINOEngine
 
 
@@ -32,7 +32,13 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, INPUT_NAME).as_numpy()
             for request in requests
         ]
-        maps = self._engine.infer(np.concatenate(batches))
+        slots = [
+            pb_utils.get_input_tensor_by_name(request, PRODUCT_NAME).as_numpy()
+            for request in requests
+        ]
+        # As TensorRT would: the network's input has the batch's dimension alone.
+        assert all(part.ndim == 1 for part in slots), [part.shape for part in slots]
+        maps = self._engine.infer(np.concatenate(batches), np.concatenate(slots))
         ends = np.cumsum([len(batch) for batch in batches])[:-1]
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor(OUTPUT_NAME, np.ascontiguousarray(part))])

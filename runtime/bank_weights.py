@@ -1,0 +1,79 @@
+"""The students' weights in a loaded network, which can be replaced while it stays loaded."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import ModelError
+
+# What the exported network calls its bank; behind it come the names of `students.safetensors`.
+PREFIX = "students."
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+class BankWeights:
+    """One tensor a layer for all slots.
+
+    Args:
+        tensors: (P, D, D) weights, transposed, and (P, 1, D) biases, float32, by their names in the
+            network. They are changed in place, so that whoever reads them sees what was filled in.
+
+    Raises:
+        ModelError: The network has no bank.
+    """
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = dict(tensors)
+        capacities = {tensor.shape[0] for tensor in self._tensors.values()}
+        if len(capacities) != 1:
+            raise ModelError(
+                "the network holds no bank of students; export the product again with l2bt export"
+            )
+        (self.capacity,) = capacities
+
+    def fill(self, slot: int, students: Tensors) -> None:
+        """Put a product's students into a slot, whatever was in it.
+
+        Args:
+            slot: From 0.
+            students: (D, D) weights and (D,) biases as in `students.safetensors`.
+
+        Raises:
+            ModelError: There is no such slot, or the students are of another kind or not finite;
+                then the slot is as it was.
+        """
+        self._check_slot(slot)
+        wanted = {name.removeprefix(PREFIX) for name in self._tensors}
+        if set(students) != wanted:
+            raise ModelError(
+                f"students have the tensors {', '.join(sorted(students))}; expected "
+                f"{', '.join(sorted(wanted))}"
+            )
+        placed = {}
+        for name, tensor in self._tensors.items():
+            given = students[name.removeprefix(PREFIX)]
+            placed[name] = given.T if given.ndim == 2 else given[None]
+            if placed[name].shape != tensor.shape[1:]:
+                raise ModelError(
+                    f"students' {name.removeprefix(PREFIX)} has shape {given.shape}, which the "
+                    f"network's {tensor.shape[1:]} cannot hold: they belong to another teacher"
+                )
+            if not np.isfinite(given).all():
+                raise ModelError(f"students' {name.removeprefix(PREFIX)} holds NaN or infinity")
+        for name, tensor in self._tensors.items():
+            tensor[slot] = placed[name]
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot: from then on it gives no numbers.
+
+        Raises:
+            ModelError: There is no such slot.
+        """
+        self._check_slot(slot)
+        for tensor in self._tensors.values():
+            tensor[slot] = np.nan
+
+    def _check_slot(self, slot: int) -> None:
+        if not 0 <= slot < self.capacity:
+            raise ModelError(f"there is no slot {slot}; the bank has 0 to {self.capacity - 1}")
