@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         BadImageError,
         DatasetError,
         DeadlineExceededError,
+        EngineMismatchError,
+        GpuUnavailableError,
         InputError,
         L2BTError,
         MissingExtraError,
@@ -42,6 +44,8 @@ _PUBLIC = {
     "ReferenceDetector": "train.reference",
     "BadImageError": "runtime.errors",
     "DatasetError": "runtime.errors",
+    "EngineMismatchError": "runtime.errors",
+    "GpuUnavailableError": "runtime.errors",
     "DeadlineExceededError": "runtime.errors",
     "InputError": "runtime.errors",
     "L2BTError": "runtime.errors",
@@ -60,6 +64,8 @@ __all__ = [
     "DatasetError",
     "DeadlineExceededError",
     "Detector",
+    "EngineMismatchError",
+    "GpuUnavailableError",
     "InputError",
     "Inspection",
     "L2BTError",
@@ -113,6 +119,7 @@ def open_model(
     *,
     device: str = "cpu",
     precision: str | None = None,
+    engines: Path | None = None,
     rebuild: bool = False,
 ) -> "EngineDetector":
     """Open whatever `--model` names: an exported model, or a product bundle.
@@ -120,8 +127,9 @@ def open_model(
     Args:
         model: Folder that `l2bt export` or `l2bt train` left.
         device: "cpu"; or "gpu", where an exported model runs by its TensorRT engine.
-        precision: f32 (default) or bf16 for an exported model on a CPU, its engine's on a GPU; fp32
-            (default), bf16 or fp16 for a bundle.
+        precision: f32 (default) or bf16 for an exported model on a CPU; fp16 or fp32 on a GPU, by
+            default its engine's; fp32 (default), bf16 or fp16 for a bundle.
+        engines: Folder of all TensorRT engines; trt_engines by default.
         rebuild: On a GPU, build an exported model's engine if there is none that fits.
 
     Raises:
@@ -133,25 +141,18 @@ def open_model(
 
     folder = Path(model)
     is_exported = (folder / MANIFEST_NAME).is_file()
-    if rebuild and not (is_exported and device == "gpu"):
-        raise OptionError("--rebuild belongs to an exported model on --device gpu")
+    if (rebuild or engines is not None) and not (is_exported and device == "gpu"):
+        raise OptionError("--rebuild and --engines belong to an exported model on --device gpu")
     if is_exported:
         from runtime.detector import Detector
-        from runtime.engine_store import EngineMismatchError
+        from runtime.engine_store import ENGINES
 
-        try:
-            return Detector(folder, device=device, precision=precision)
-        except EngineMismatchError as error:
-            if not rebuild:
-                raise
-            print(f"building an engine: {error}", file=sys.stderr)
-        from runtime.exported_model import ExportedModel
-        from trt_engines.build_engine import build_engine
-        from trt_engines.options import EngineOptions
+        engines = engines or ENGINES
+        if rebuild:
+            from trt_engines.build_engine import build_if_needed
 
-        options = EngineOptions(precision=precision or "fp16")
-        build_engine(ExportedModel.open(folder), options, rebuild=True)
-        return Detector(folder, device=device, precision=precision)
+            build_if_needed(folder, engines=engines, precision=precision)
+        return Detector(folder, device=device, precision=precision, engines=engines)
     if (folder / "students.safetensors").is_file():
         from runtime.extras import naming_the_extra
 
@@ -172,6 +173,7 @@ def open_inspector(
     transport: str = "auto",
     device: str = "cpu",
     precision: str | None = None,
+    engines: Path | None = None,
     rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
@@ -184,6 +186,7 @@ def open_inspector(
         transport: How images reach the server.
         device: Of the model in process.
         precision: Of the model in process.
+        engines: Folder of all TensorRT engines; trt_engines by default.
         rebuild: Build the model's TensorRT engine if there is none that fits.
         scale: Tile scale of the model in process, where it shall not be that of training.
         force_scale: Insist on a scale that the students have not seen.
@@ -200,7 +203,9 @@ def open_inspector(
             raise OptionError("--transport belongs to --server, and --model was given")
         if force_scale and scale is None:
             raise OptionError("--force-scale belongs to --scale, which is missing")
-        detector = open_model(model, device=device, precision=precision, rebuild=rebuild)
+        detector = open_model(
+            model, device=device, precision=precision, engines=engines, rebuild=rebuild
+        )
         if scale is not None:
             try:
                 detector.card = detector.card.at_scale(scale, force=force_scale)
@@ -210,10 +215,10 @@ def open_inspector(
         return detector
     if scale is not None or force_scale:
         raise OptionError("--scale belongs to --model; a server's is chosen by l2bt repository")
-    if precision is not None or device != "cpu" or rebuild:
+    if precision is not None or device != "cpu" or engines is not None or rebuild:
         raise OptionError(
-            "--device, --precision and --rebuild belong to --model; a server's are chosen by l2bt "
-            "repository and l2bt serve"
+            "--device, --precision, --engines and --rebuild belong to --model; a server's are "
+            "chosen by l2bt repository and l2bt serve"
         )
     from runtime.client import Client
 
@@ -229,6 +234,7 @@ def inspect(
     transport: str = "auto",
     device: str = "cpu",
     precision: str | None = None,
+    engines: Path | None = None,
     rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
@@ -244,7 +250,9 @@ def inspect(
         product: Name of the product, where the server holds several.
         transport: To the server: auto, shared-memory or grpc.
         device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
-        precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        precision: For --model: f32 or bf16 for an exported model, on a GPU fp16 or fp32; fp32, bf16
+            or fp16 for a bundle.
+        engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
         rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
         force_scale: Run at another scale than that of training; each answer says so.
@@ -267,6 +275,7 @@ def inspect(
         transport=transport,
         device=device,
         precision=precision,
+        engines=engines,
         rebuild=rebuild,
         scale=scale,
         force_scale=force_scale,

@@ -23,6 +23,7 @@ def evaluate(
     transport: str = "auto",
     device: str = "cpu",
     precision: str | None = None,
+    engines: Path | None = None,
     rebuild: bool = False,
     scale: float | None = None,
     force_scale: bool = False,
@@ -47,7 +48,9 @@ def evaluate(
         server: host:port of a server's gRPC interface. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
         device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
-        precision: For --model: f32 or bf16 for an exported model; fp32, bf16 or fp16 for a bundle.
+        precision: For --model: f32 or bf16 for an exported model, on a GPU fp16 or fp32; fp32, bf16
+            or fp16 for a bundle.
+        engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
         rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
         force_scale: Run at another scale than that of training; the results say so.
@@ -74,6 +77,7 @@ def evaluate(
             transport=transport,
             device=device,
             precision=precision,
+            engines=engines,
             rebuild=rebuild,
             scale=scale,
             force_scale=force_scale,
@@ -129,6 +133,8 @@ def parity(
     mean_map_error: float = 0.01,
     score_error: float = 0.01,
     stress: float | None = None,
+    teacher_weights: Path | None = None,
+    engines: Path | None = None,
     out: Path | None = None,
 ) -> None:
     """Hold ways of running a product against each other: maps, scores and decisions.
@@ -150,11 +156,15 @@ def parity(
         score_error: Largest allowed relative difference of a score.
         stress: Factor on the teacher's residual stream, for bundles: the function stays, but FP16
             must bear large activations.
+        teacher_weights: The local file of a bundle's teacher, if it was trained with one.
+        engines: For @tensorrt: folder of all engines; trt_engines by default.
         out: Folder for parity.md and parity.json; none by default.
     """
     from benchmarks.parity.compare import ParityLimits
     from benchmarks.parity.run import markdown_table, run_parity, write_results
     from benchmarks.parity.stress import Stress
+    from benchmarks.parity.ways import Places
+    from runtime.engine_store import ENGINES
     from train.data.open_dataset import open_dataset
 
     limits = ParityLimits(
@@ -166,7 +176,11 @@ def parity(
         open_dataset(data, product=product, layout=layout),
         images=images,
         limits=limits,
-        stress=Stress(residual=stress) if stress is not None else None,
+        places=Places(
+            stress=Stress(residual=stress) if stress is not None else None,
+            teacher_weights=teacher_weights,
+            engines=engines or ENGINES,
+        ),
     )
     print(markdown_table(results))
     if out is not None:

@@ -24,11 +24,12 @@ from benchmarks.parity.run import markdown_table
 from runtime.atomic_write import atomic_write
 from runtime.detector import Detector, EngineDetector
 from runtime.engine_manifest import EngineManifest
-from runtime.errors import L2BTError
+from runtime.errors import L2BTError, OptionError
 from runtime.exported_model import ExportedModel
-from runtime.gpu import find_gpu
+from runtime.extras import require
 from runtime.json_files import write_json
 from runtime.tensorrt_engine import TensorRTEngine
+from runtime.tensorrt_library import load_tensorrt
 from train.data.dataset import Dataset
 from train.data.open_dataset import open_dataset
 from trt_engines.build_engine import build_engine
@@ -70,7 +71,12 @@ def gpu_check(
         data: The data set whose test images are compared on; needed with --model.
         product: Class or product in it.
     """
-    gpu = find_gpu()
+    if (model is None) != (data is None):
+        raise OptionError("--model and --data belong together: the model is compared on its images")
+    # All that is needed, before minutes go into learning and building.
+    _, gpu = load_tensorrt()
+    require("pycuda.driver")
+    require("onnx", extra="tensorrt")
     print(f"{gpu.name}, compute capability {gpu.compute_capability}, driver {gpu.driver}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -78,7 +84,8 @@ def gpu_check(
             exported, dataset = _drawn_product(folder)
         else:
             exported = ExportedModel.open(model)
-            dataset = open_dataset(data or "synthetic", product=product)
+            assert data is not None
+            dataset = open_dataset(data, product=product)
         manifests, parities, latencies = _check(exported, dataset, folder)
     label = manifests[0].machine.label
     page = _page(manifests, parities, latencies)

@@ -71,6 +71,10 @@ def write_half(fp32_path: Path, fp16_path: Path) -> PrecisionCounts:
     halved = ir.to_proto(model)
     onnx.save(halved, str(fp16_path))
     onnx.checker.check_model(str(fp16_path), full_check=True)
+    before = onnx.load(str(fp32_path), load_external_data=False).graph
+    for one, other in ((before.input, halved.graph.input), (before.output, halved.graph.output)):
+        if [(v.name, v.type) for v in one] != [(v.name, v.type) for v in other]:
+            raise ModelError("the FP16 graph's boundary is not that of the FP32 graph")
     return check_precision(halved)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from runtime.errors import OptionError
 
 
-def check_replaceable(folder: Path, *, replace: bool, marker: str) -> None:
+def check_replaceable(
+    folder: Path, *, replace: bool, marker: str, option: str = "--overwrite"
+) -> None:
     """Refuse to write where something stands that must not be lost.
 
     Args:
@@ -19,6 +21,7 @@ def check_replaceable(folder: Path, *, replace: bool, marker: str) -> None:
         replace: Whether an older one of the same kind may be replaced.
         marker: A file or folder that every folder of this kind holds: without it, what stands there
             is somebody's own.
+        option: What asks for replacing, for the message.
 
     Raises:
         OptionError: `folder` exists, and may not be replaced or is of another kind.
@@ -26,16 +29,18 @@ def check_replaceable(folder: Path, *, replace: bool, marker: str) -> None:
     if not folder.exists():
         return
     if not replace:
-        raise OptionError(f"{folder} exists already; choose another name or pass --overwrite")
+        raise OptionError(f"{folder} exists already; choose another name or pass {option}")
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / marker).exists()):
         raise OptionError(
-            f"{folder} holds no {marker}, so it is not what --overwrite may replace; choose "
+            f"{folder} holds no {marker}, so it is not what {option} may replace; choose "
             "another name, or remove it yourself"
         )
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, marker: str, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    folder: Path, *, marker: str, replace: bool = False, option: str = "--overwrite"
+) -> Iterator[Path]:
     """Give a temporary folder that becomes `folder` when the block ends without an error.
 
     Args:
@@ -43,11 +48,12 @@ def atomic_folder(folder: Path, *, marker: str, replace: bool = False) -> Iterat
         marker: A file or folder that every folder of this kind holds.
         replace: Whether an existing folder of this kind may be replaced; it stays until the new one
             is whole.
+        option: What asks for replacing, for the message.
 
     Raises:
         OptionError: `folder` exists, and may not be replaced or is of another kind.
     """
-    check_replaceable(folder, replace=replace, marker=marker)
+    check_replaceable(folder, replace=replace, marker=marker, option=option)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

@@ -1,6 +1,6 @@
 """Recording a stream's work once and launching it as one, through the CUDA driver.
 
-pycuda offers no graphs, so the five calls that it takes go to the driver by ctypes.
+pycuda offers no graphs, so the calls that it takes go to the driver by ctypes.
 """
 
 import ctypes
@@ -18,26 +18,37 @@ class CudaGraph:
         stream: Handle of the stream, which must not be the default one.
         work: Enqueues onto the stream, with addresses that stay as they are. It must have run once
             before, since TensorRT prepares its context in the first run.
+        library: The driver's library.
 
     Raises:
-        ModelError: The driver cannot record it.
+        ModelError: The driver cannot record it. Nothing stays behind.
     """
 
-    def __init__(self, stream: int, work: Callable[[], None], *, library: str = "libcuda.so.1"):
+    def __init__(
+        self, stream: int, work: Callable[[], None], *, library: str = "libcuda.so.1"
+    ) -> None:
         self._driver = ctypes.CDLL(library)
         self._stream = ctypes.c_void_p(stream)
         self._graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self._stream, ctypes.c_int(_THREAD_LOCAL))
         try:
             work()
-        finally:
+        except BaseException:
+            # The stream must leave the capture, and what failed is what the caller must see.
+            self._driver.cuStreamEndCapture(self._stream, ctypes.byref(self._graph))
+            self.close()
+            raise
+        try:
             self._call("cuStreamEndCapture", self._stream, ctypes.byref(self._graph))
-        self._call(
-            "cuGraphInstantiateWithFlags",
-            ctypes.byref(self._executable),
-            self._graph,
-            ctypes.c_ulonglong(0),
-        )
+            self._call(
+                "cuGraphInstantiateWithFlags",
+                ctypes.byref(self._executable),
+                self._graph,
+                ctypes.c_ulonglong(0),
+            )
+        except ModelError:
+            self.close()
+            raise
 
     def launch(self) -> None:
         """Enqueue the recorded work onto the stream."""
@@ -45,8 +56,13 @@ class CudaGraph:
 
     def close(self) -> None:
         """Free the graph; it cannot be launched afterwards."""
-        self._call("cuGraphExecDestroy", self._executable)
-        self._call("cuGraphDestroy", self._graph)
+        for name, handle in (
+            ("cuGraphExecDestroy", self._executable),
+            ("cuGraphDestroy", self._graph),
+        ):
+            if handle:
+                getattr(self._driver, name)(handle)
+        self._graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
 
     def _call(self, name: str, *arguments: object) -> None:
         status = getattr(self._driver, name)(*arguments)

@@ -157,6 +157,8 @@ class Detector(EngineDetector):
             raise OptionError(f"device {device!r}: expected 'cpu' or 'gpu'")
         if device == "cpu" and cuda_graph:
             raise OptionError("cuda_graph belongs to device 'gpu'")
+        if device == "gpu" and precision not in (None, "fp16", "fp32"):
+            raise OptionError(f"precision {precision!r}: on a GPU there is fp16 and fp32")
         if device == "gpu" and threads is not None:
             raise OptionError("threads belong to device 'cpu'")
         exported = ExportedModel.open(Path(model))
@@ -177,12 +179,7 @@ def _open_tensorrt(
 
     tensorrt, gpu = load_tensorrt()
     machine = EngineMachine.of(gpu, tensorrt.__version__)
-    built = find_engine(exported, machine, engines=engines)
-    if precision not in (None, built.manifest.precision):
-        raise OptionError(
-            f"precision {precision!r}: the engine in {built.folder} is {built.manifest.precision}; "
-            f"build another with: l2bt engine {exported.folder} --precision fp16|fp32 --rebuild"
-        )
+    built = find_engine(exported, machine, engines=engines, precision=precision)
     return TensorRTEngine(built, cuda_graph=cuda_graph)
 
 

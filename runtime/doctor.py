@@ -10,10 +10,10 @@ from pathlib import Path
 
 from runtime.engine_manifest import EngineMachine
 from runtime.engine_store import ENGINES, find_engine
-from runtime.errors import L2BTError
+from runtime.errors import GpuUnavailableError, L2BTError
 from runtime.exported_model import ExportedModel
 from runtime.extras import require
-from runtime.gpu import GpuUnavailableError, find_gpu
+from runtime.gpu import find_gpu
 from runtime.tensorrt_library import load_tensorrt
 
 OK, NOTE, MISSING = "ok", "note", "missing"
@@ -49,13 +49,19 @@ def check_machine(*, device: str, in_process: bool = True) -> Iterator[Check]:
     """
     yield from _check_gpu(needed=device == "gpu", in_process=in_process)
     yield _check_openvino(needed=device == "cpu")
-    yield _check_shared_memory()
+    yield _check_shared_memory(needed=not in_process)
     for folder in (Path.cwd(), _cache_folder()):
         yield _check_writable(folder)
 
 
-def check_model(folder: Path, *, device: str) -> Iterator[Check]:
-    """Look at an exported model and, where there is a GPU, at its engine."""
+def check_model(folder: Path, *, device: str, engines: Path = ENGINES) -> Iterator[Check]:
+    """Look at an exported model and, where there is a GPU, at its engine.
+
+    Args:
+        folder: The exported model.
+        device: "cpu" or "gpu", what shall run it; "any" where either will do.
+        engines: Folder of all TensorRT engines.
+    """
     name = f"model {folder}"
     try:
         model = ExportedModel.open(folder)
@@ -68,7 +74,8 @@ def check_model(folder: Path, *, device: str) -> Iterator[Check]:
         return
     try:
         tensorrt, gpu = load_tensorrt()
-        built = find_engine(model, EngineMachine.of(gpu, tensorrt.__version__))
+        machine = EngineMachine.of(gpu, tensorrt.__version__)
+        built = find_engine(model, machine, engines=engines)
     except GpuUnavailableError:
         return
     except L2BTError as error:
@@ -78,7 +85,7 @@ def check_model(folder: Path, *, device: str) -> Iterator[Check]:
     yield Check(
         name=f"engine of {folder}",
         state=OK,
-        found=f"{built.folder.relative_to(ENGINES)}, {built.manifest.proof or 'fp32'}",
+        found=f"{built.folder}, {built.manifest.proof or 'fp32'}",
     )
 
 
@@ -96,16 +103,17 @@ def _check_gpu(*, needed: bool, in_process: bool) -> Iterator[Check]:
     yield Check(name="GPU", state=OK, found=found)
     if not in_process:
         return
+    state = MISSING if needed else NOTE
     try:
         tensorrt, _ = load_tensorrt()
         yield Check(name="TensorRT", state=OK, found=str(tensorrt.__version__))
     except L2BTError as error:
-        yield Check(name="TensorRT", state=MISSING, found="not installed", advice=str(error))
+        yield Check(name="TensorRT", state=state, found="cannot be used", advice=str(error))
     try:
         require("pycuda.driver")
         yield Check(name="pycuda", state=OK, found=metadata.version("pycuda"))
     except L2BTError as error:
-        yield Check(name="pycuda", state=MISSING, found="not installed", advice=str(error))
+        yield Check(name="pycuda", state=state, found="cannot be used", advice=str(error))
 
 
 def _check_openvino(*, needed: bool) -> Check:
@@ -119,7 +127,7 @@ def _check_openvino(*, needed: bool) -> Check:
     return Check(name="OpenVINO", state=OK, found=metadata.version("openvino"))
 
 
-def _check_shared_memory() -> Check:
+def _check_shared_memory(*, needed: bool) -> Check:
     name = f"shared memory {_SHARED_MEMORY}"
     if not _SHARED_MEMORY.is_dir():
         return Check(
@@ -132,7 +140,7 @@ def _check_shared_memory() -> Check:
     if free < _SHARED_MEMORY_MIB:
         return Check(
             name=name,
-            state=MISSING,
+            state=MISSING if needed else NOTE,
             found=f"{free} MiB free",
             advice=f"a server needs {_SHARED_MEMORY_MIB} MiB and more: start its container with "
             "--shm-size=1g, or remount: mount -o remount,size=1G /dev/shm",

@@ -51,20 +51,18 @@ class TileProfile:
     """The batch sizes that an engine is made for.
 
     Attributes:
-        smallest: Fewest tiles at once.
         best: The number that it is tuned for.
-        largest: Most tiles at once.
+        largest: Most tiles at once; the fewest are one.
     """
 
-    smallest: int = 1
     best: int = 4
     largest: int = 16
 
     def __post_init__(self) -> None:
-        if not 1 <= self.smallest <= self.best <= self.largest:
+        if not 1 <= self.best <= self.largest:
             raise ValueError(
-                f"tiles at once are {self.smallest}, {self.best}, {self.largest}; expected the "
-                "smallest, the best and the largest number, in this order, from 1"
+                f"tiles at once are {self.best} at best and {self.largest} at most; expected the "
+                "first from 1 to the second"
             )
 
 
@@ -74,30 +72,35 @@ class PrecisionProof:
 
     Attributes:
         products: Layers that multiply matrices.
-        fp16_products: Those that take FP16.
+        fp16_products: Those that multiply in FP16.
         normalisations: Layers that hold a LayerNorm.
         fp32_normalisations: Those that compute it in FP32.
-        softmaxes: Softmaxes of the network.
-        fp32_softmaxes: Those that compute in FP32.
-        fused_attentions: Layers that hold a whole attention.
         attentions: Attentions of the network.
+        fused_attentions: Those that are one layer. Their softmax has no tensor to be seen; the
+            strongly typed graph alone says that it is FP32.
+        lone_softmaxes: Softmaxes that are no part of a fused attention.
+        fp32_softmaxes: Those of them that compute in FP32.
     """
 
     products: int
     fp16_products: int
     normalisations: int
     fp32_normalisations: int
-    softmaxes: int
-    fp32_softmaxes: int
-    fused_attentions: int
     attentions: int
+    fused_attentions: int
+    lone_softmaxes: int
+    fp32_softmaxes: int
 
     def __str__(self) -> str:
+        lone = (
+            f", {self.fp32_softmaxes} of {self.lone_softmaxes} other softmaxes in FP32"
+            if self.lone_softmaxes
+            else ""
+        )
         return (
             f"{self.fp16_products} of {self.products} matrix products in FP16, "
-            f"{self.fp32_normalisations} of {self.normalisations} normalisations and "
-            f"{self.fp32_softmaxes} of {self.softmaxes} softmaxes in FP32, "
-            f"{self.fused_attentions} of {self.attentions} attentions fused"
+            f"{self.fp32_normalisations} of {self.normalisations} normalisations in FP32, "
+            f"{self.fused_attentions} of {self.attentions} attentions fused{lone}"
         )
 
 

@@ -6,18 +6,21 @@ worse, so nothing is loaded whose manifest does not fit.
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import join
 
 from runtime.atomic_write import sha256_of_file
-from runtime.engine_manifest import MANIFEST_NAME, PLAN_NAME, EngineMachine, EngineManifest
-from runtime.errors import ModelError
+from runtime.engine_manifest import (
+    MANIFEST_NAME,
+    PLAN_NAME,
+    SCHEMA,
+    EngineMachine,
+    EngineManifest,
+)
+from runtime.errors import EngineMismatchError, ModelError
 from runtime.exported_model import ExportedModel
-from runtime.json_files import read_json
+from runtime.json_files import check_schema, read_json
 
 ENGINES = Path("trt_engines")
-
-
-class EngineMismatchError(ModelError):
-    """There is no engine for this model on this machine, or it does not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,11 @@ def engine_folder(engines: Path, product: str, machine: EngineMachine) -> Path:
 
 
 def find_engine(
-    model: ExportedModel, machine: EngineMachine, *, engines: Path = ENGINES
+    model: ExportedModel,
+    machine: EngineMachine,
+    *,
+    engines: Path = ENGINES,
+    precision: str | None = None,
 ) -> BuiltEngine:
     """The engine of an exported model that fits this machine.
 
@@ -52,26 +59,30 @@ def find_engine(
         model: The exported model.
         machine: This machine.
         engines: Folder of all engines.
+        precision: The precision that it must have; any by default.
 
     Raises:
-        EngineMismatchError: There is none, or it was built from, for or by something else; the
-            message says what differs and how to build it anew.
-        ModelError: The manifest or the plan is broken.
+        EngineMismatchError: There is none, or it was built from, for or by something else, or it is
+            broken; the message says what differs and how to build it anew.
     """
     product = model.product.product
     folder = engine_folder(engines, product, machine)
     if not folder.is_dir():
-        others = sorted(path.name for path in folder.parent.glob("*/") if path.is_dir())
+        others = sorted(path.parent.name for path in folder.parent.glob(f"[!.]*/{MANIFEST_NAME}"))
         built = f"; there are engines for {', '.join(others)}" if others else ""
         raise EngineMismatchError(
             f"there is no TensorRT engine of {product!r} for this machine ({machine.label}) in "
-            f"{engines}{built}; {_rebuild(model, engines)}"
+            f"{engines}{built}; {_rebuild(model, engines, precision)}"
         )
-    return open_engine(folder, model, machine)
+    return open_engine(folder, model, machine, precision=precision)
 
 
 def open_engine(
-    folder: Path, model: ExportedModel, machine: EngineMachine | None = None
+    folder: Path,
+    model: ExportedModel,
+    machine: EngineMachine | None = None,
+    *,
+    precision: str | None = None,
 ) -> BuiltEngine:
     """Read an engine's manifest, and check that it fits the model, its plan and the machine.
 
@@ -79,27 +90,32 @@ def open_engine(
         folder: The engine's.
         model: What it must have been built from.
         machine: Where it shall run; not checked if it will run elsewhere.
+        precision: The precision that it must have; any by default.
 
     Raises:
-        EngineMismatchError: It does not fit; the message says what differs.
-        ModelError: The manifest or the plan is broken.
+        EngineMismatchError: It does not fit, or it is broken; the message says what differs.
     """
-    manifest = read_json(folder / MANIFEST_NAME, EngineManifest)
+    engines = (folder if len(folder.parts) > 2 else folder.absolute()).parents[1]
+    try:
+        check_schema(folder / MANIFEST_NAME, SCHEMA, advice="build the engine again")
+        manifest = read_json(folder / MANIFEST_NAME, EngineManifest)
+    except ModelError as error:
+        raise EngineMismatchError(f"{error}; {_rebuild(model, engines, precision)}") from error
+    wanted = precision or manifest.precision
     differences = _other_network(manifest, model)
+    if manifest.precision != wanted:
+        differences.append(f"it is {manifest.precision}, and {wanted} is asked for")
     if machine is not None:
         differences += other_machine(manifest.machine, machine)
+    plan = folder / PLAN_NAME
+    if not plan.is_file():
+        differences.append(f"{plan} is missing")
+    elif sha256_of_file(plan) != manifest.plan_sha256:
+        differences.append(f"{plan} is not the file that its manifest describes: cut or swapped")
     if differences:
         raise EngineMismatchError(
             f"the TensorRT engine in {folder} does not fit: {'; '.join(differences)}; "
-            f"{_rebuild(model, folder.parents[1])}"
-        )
-    plan = folder / PLAN_NAME
-    if not plan.is_file():
-        raise EngineMismatchError(f"{plan} is missing; {_rebuild(model, folder.parents[1])}")
-    if sha256_of_file(plan) != manifest.plan_sha256:
-        raise EngineMismatchError(
-            f"{plan} is not the file that its manifest describes: it was cut or swapped; "
-            f"{_rebuild(model, folder.parents[1])}"
+            f"{_rebuild(model, engines, wanted)}"
         )
     return BuiltEngine(folder=folder, manifest=manifest)
 
@@ -132,9 +148,11 @@ def _other_network(manifest: EngineManifest, model: ExportedModel) -> list[str]:
     ]
 
 
-def _rebuild(model: ExportedModel, engines: Path) -> str:
-    where = "" if engines == ENGINES else f" --engines {engines}"
-    return f"build it here with: l2bt engine {model.folder} --rebuild{where}"
+def _rebuild(model: ExportedModel, engines: Path, precision: str | None) -> str:
+    command = ["l2bt", "engine", str(model.folder), "--rebuild"]
+    command += [] if engines == ENGINES else ["--engines", str(engines)]
+    command += ["--precision", "fp32"] if precision == "fp32" else []
+    return f"build it here with: {join(command)}"
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -25,8 +25,16 @@ class ModelError(L2BTError):
     """A product bundle, an exported model or a model repository is missing, damaged or unfit."""
 
 
+class EngineMismatchError(ModelError):
+    """There is no TensorRT engine for a model on this machine, or it does not fit."""
+
+
 class OptionError(L2BTError, ValueError):
     """Options contradict each other, or ask for what cannot be had on this machine."""
+
+
+class GpuUnavailableError(OptionError):
+    """A GPU was asked for, and this machine has none that can be used."""
 
 
 class MissingExtraError(OptionError):

@@ -8,17 +8,13 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import OptionError
+from runtime.errors import GpuUnavailableError
 
 _DRIVER_LIBRARY = "libcuda.so.1"
 _KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 # CUdevice_attribute
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 _NAME_LENGTH = 256
-
-
-class GpuUnavailableError(OptionError):
-    """A GPU was asked for, and this machine has none that can be used."""
 
 
 @dataclass(frozen=True, kw_only=True)

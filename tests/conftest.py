@@ -11,9 +11,10 @@ import pytest
 from export.fuse import export_product
 from runtime.client import Client
 from runtime.detector import Detector
+from runtime.errors import GpuUnavailableError
 from runtime.exported_model import ExportedModel
 from runtime.geometry import GeometrySettings
-from runtime.gpu import GpuUnavailableError, find_gpu
+from runtime.gpu import find_gpu
 from runtime.images import ImageArray
 from runtime.product import ProductCard, TeacherCard, Threshold
 from train.bundle import ProductBundle

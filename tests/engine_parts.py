@@ -24,10 +24,10 @@ PROOF = PrecisionProof(
     fp16_products=47,
     normalisations=18,
     fp32_normalisations=18,
-    softmaxes=8,
-    fp32_softmaxes=8,
-    fused_attentions=8,
     attentions=8,
+    fused_attentions=8,
+    lone_softmaxes=0,
+    fp32_softmaxes=0,
 )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runtime.engine_manifest import PLAN_NAME, EngineMachine, TileProfile
-from runtime.engine_store import EngineMismatchError, find_engine, open_engine
-from runtime.errors import ModelError
+from runtime.engine_store import find_engine, open_engine
+from runtime.errors import EngineMismatchError
 from runtime.exported_model import ExportedModel
 from tests.engine_parts import ORIN, write_engine
 
@@ -91,8 +91,36 @@ def test_a_missing_plan_is_named(exported: ExportedModel, tmp_path: Path) -> Non
 
 
 def test_a_folder_without_a_manifest_is_refused(exported: ExportedModel, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(
+        EngineMismatchError, match=r"manifest\.json cannot be read.*l2bt engine .* --rebuild"
+    ):
         open_engine(tmp_path, exported)
+
+
+def test_a_manifest_of_another_version_is_named(exported: ExportedModel, tmp_path: Path) -> None:
+    engine = write_engine(exported, tmp_path)
+    path = engine.folder / "manifest.json"
+    path.write_text(path.read_text().replace("l2bt.engine/1", "l2bt.engine/99"))
+    with pytest.raises(EngineMismatchError, match="reads 'l2bt.engine/1'.*--rebuild"):
+        find_engine(exported, ORIN, engines=tmp_path)
+
+
+def test_another_precision_than_asked_for_is_refused_with_the_command(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    write_engine(exported, tmp_path)
+    with pytest.raises(
+        EngineMismatchError, match="it is fp16, and fp32 is asked for.*--precision fp32"
+    ):
+        find_engine(exported, ORIN, engines=tmp_path, precision="fp32")
+
+
+def test_what_a_killed_build_left_is_no_engine(exported: ExportedModel, tmp_path: Path) -> None:
+    write_engine(exported, tmp_path).folder.rename(tmp_path / "plate" / ".orin.killed")
+    (tmp_path / "plate" / "empty").mkdir()
+    with pytest.raises(EngineMismatchError) as raised:
+        find_engine(exported, A10, engines=tmp_path)
+    assert "there are engines for" not in str(raised.value)
 
 
 def test_for_another_machine_only_network_and_plan_are_checked(
@@ -103,5 +131,5 @@ def test_for_another_machine_only_network_and_plan_are_checked(
 
 
 def test_batch_sizes_must_rise() -> None:
-    with pytest.raises(ValueError, match="expected the smallest, the best and the largest"):
-        TileProfile(smallest=2, best=1, largest=4)
+    with pytest.raises(ValueError, match="5 at best and 4 at most"):
+        TileProfile(best=5, largest=4)

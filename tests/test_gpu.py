@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.gpu import GpuUnavailableError, find_gpu
+from runtime.errors import GpuUnavailableError
+from runtime.gpu import find_gpu
 from runtime.tensorrt_library import load_tensorrt
 from tests.conftest import without_gpu
 

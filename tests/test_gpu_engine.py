@@ -6,8 +6,7 @@ import pytest
 
 from benchmarks.parity.compare import compare
 from runtime.detector import Detector
-from runtime.engine_store import EngineMismatchError
-from runtime.errors import OptionError
+from runtime.errors import EngineMismatchError, OptionError
 from runtime.exported_model import ExportedModel
 from tests.conftest import with_gpu
 from train.data.dataset import Dataset

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.parity.compare import ImageParity, ParityLimits, ParityResult, compare
 from benchmarks.parity.run import run_parity, write_results
 from benchmarks.parity.stress import Stress
-from benchmarks.parity.ways import Way
+from benchmarks.parity.ways import Places, Way
 from runtime.detector import Detector, EngineDetector
 from runtime.errors import OptionError
 from runtime.exported_model import ExportedModel
@@ -80,7 +80,9 @@ def test_large_activations_break_a_naive_half_and_not_ours(
     bundle: ProductBundle, small_dataset: Dataset
 ) -> None:
     ways = [f"{bundle.folder}@{how}" for how in ("half", "naive")]
-    ours, naive = run_parity(str(bundle.folder), ways, small_dataset, images=2, stress=STRESS)
+    ours, naive = run_parity(
+        str(bundle.folder), ways, small_dataset, images=2, places=Places(stress=STRESS)
+    )
     assert ours, ours.reasons
     assert not naive
     assert naive.failures == 2
@@ -91,7 +93,7 @@ def test_the_stress_leaves_the_function_as_it_is(
     bundle: ProductBundle, small_dataset: Dataset
 ) -> None:
     way = Way.parse(str(bundle.folder))
-    with way.open() as plain, way.open(stress=STRESS) as stressed:
+    with way.open() as plain, way.open(Places(stress=STRESS)) as stressed:
         (result,) = compare(plain, [stressed], small_dataset.test[:2])
     # Not quite: LayerNorm's epsilon counts less beside a larger variance.
     assert result.worst("mean_map_error") < 5e-3
@@ -182,7 +184,7 @@ def test_an_unknown_way_is_refused_with_those_there_are(
 
 def test_an_exported_model_cannot_be_stressed(exported: ExportedModel) -> None:
     with pytest.raises(OptionError, match="needs a bundle"):
-        Way.parse(str(exported.folder)).open(stress=STRESS)
+        Way.parse(str(exported.folder)).open(Places(stress=STRESS))
 
 
 def test_results_are_written_as_json_and_table(tmp_path: Path) -> None:

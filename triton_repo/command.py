@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from runtime.engine_store import ENGINES
 from runtime.errors import OptionError, ServerError
 from triton_repo.configs import RepositorySettings
 from triton_repo.server import ServerSettings
@@ -93,7 +94,12 @@ def serve(
     raise ServerError(f"tritonserver ended by itself with status {status}; see {settings.log_path}")
 
 
-def doctor(*models: Path, device: str = "any", repository: Path | None = None) -> None:
+def doctor(
+    *models: Path,
+    device: str = "any",
+    engines: Path = ENGINES,
+    repository: Path | None = None,
+) -> None:
     """Look over this machine: GPU, TensorRT, server, models; and say what to do.
 
     The exit status is 1 if something that is needed is missing.
@@ -101,6 +107,7 @@ def doctor(*models: Path, device: str = "any", repository: Path | None = None) -
     Args:
         models: Exported models to look at, and at their TensorRT engines.
         device: cpu or gpu, what shall run here; any, where either will do.
+        engines: Folder of all TensorRT engines.
         repository: Model repository to look at.
     """
     from runtime.doctor import MISSING, check_machine, check_model, describe
@@ -109,9 +116,11 @@ def doctor(*models: Path, device: str = "any", repository: Path | None = None) -
     if device not in ("cpu", "gpu", "any"):
         raise OptionError(f"device {device!r}: expected 'cpu', 'gpu' or 'any'")
     in_process = repository is None
-    checks = [*check_machine(device=device, in_process=in_process), check_server()]
+    checks = list(check_machine(device=device, in_process=in_process))
+    if device != "gpu":
+        checks += check_server()
     for model in models:
-        checks += check_model(model, device=device)
+        checks += check_model(model, device=device, engines=engines)
     if repository is not None:
         checks += check_models(repository, device=device)
     print(describe(checks))

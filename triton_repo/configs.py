@@ -185,8 +185,8 @@ def model_configs(
     Args:
         specs: The tensors.
         settings: What may be chosen.
-        profile: Batch sizes of the TensorRT engine, which is warmed up for the smallest and the
-            best.
+        profile: Batch sizes of the TensorRT engine, which is warmed up for one tile and for the
+            best number.
         engine_name: What the answers call it.
     """
     pre_outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
@@ -205,7 +205,7 @@ def model_configs(
     _batch_dynamically(engine, settings)
     engine.optimization.cuda.graphs = settings.cuda_graphs
     profile = profile or TileProfile()
-    for tiles in sorted({profile.smallest, min(profile.best, _most_tiles(settings))}):
+    for tiles in sorted({1, min(profile.best, _most_tiles(settings))}):
         _warm_up(engine, specs.engine_inputs, tiles)
     preprocess = _image_model(PREPROCESS, specs.images, pre_outputs, settings)
     preprocess.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))

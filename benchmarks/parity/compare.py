@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import ModelError, OptionError
+from runtime.errors import L2BTError, OptionError, ServerUnavailableError
 from runtime.inspection import Inspection, Inspector
 from train.data.dataset import Sample
 
@@ -184,7 +184,7 @@ def compare(
 
     Raises:
         OptionError: There are no images, or the products or thresholds differ.
-        ModelError: The reference fails.
+        L2BTError: The reference fails, or a server that was a candidate is gone.
     """
     if not samples:
         raise OptionError("there are no images to compare on")
@@ -202,7 +202,9 @@ def compare(
         for index, candidate in enumerate(candidates):
             try:
                 found = candidate.inspect(sample.source(), want_map=True)
-            except ModelError as error:
+            except ServerUnavailableError:
+                raise
+            except L2BTError as error:
                 rows[index].append(_failed(sample.name, right, str(error)))
                 continue
             engines[index + 1] = _engine_of(found)

@@ -9,8 +9,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe_machine, library_versions
 from benchmarks.parity.compare import ParityLimits, ParityResult, compare
-from benchmarks.parity.stress import Stress
-from benchmarks.parity.ways import Way
+from benchmarks.parity.ways import Places, Way
 from runtime.atomic_write import atomic_write
 from runtime.errors import OptionError
 from runtime.json_files import write_json
@@ -29,7 +28,7 @@ def run_parity(
     *,
     images: int | None = None,
     limits: ParityLimits | None = None,
-    stress: Stress | None = None,
+    places: Places | None = None,
 ) -> list[ParityResult]:
     """Compare ways of running a product on a data set's test images.
 
@@ -39,7 +38,7 @@ def run_parity(
         dataset: Its test images are used.
         images: How many of them, evenly spaced; all by default.
         limits: What counts as the same.
-        stress: How to enlarge the activations of all of them.
+        places: Where weights and engines are, and how activations are enlarged.
 
     Raises:
         OptionError: A way is unknown or cannot be run here, or there are no test images.
@@ -51,7 +50,7 @@ def run_parity(
     with ExitStack() as stack:
         opened: list[Inspector] = []
         for way in tqdm(ways, "opening"):
-            inspector = way.open(stress=stress)
+            inspector = way.open(places)
             stack.callback(inspector.close)
             opened.append(inspector)
         return compare(

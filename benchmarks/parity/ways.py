@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.parity.stress import Stress
 from runtime.client import Client
 from runtime.detector import Detector, EngineDetector
+from runtime.engine_store import ENGINES
 from runtime.errors import OptionError
 from runtime.exported_model import MANIFEST_NAME, ExportedModel
 from runtime.openvino_engine import OpenVINOEngine
@@ -27,6 +28,21 @@ from runtime.openvino_engine import OpenVINOEngine
 _SERVER = re.compile(r"[^/@]+:\d+")
 _OF_BUNDLE = ("fp32", "bf16", "fp16", "half", "naive")
 _OF_EXPORT = ("f32", "bf16", "fp16", "half", "tensorrt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """What a way may need beside its folder.
+
+    Attributes:
+        stress: How to enlarge the network's activations; for bundles only.
+        teacher_weights: The local file of a bundle's teacher, if it was trained with one.
+        engines: Folder of all TensorRT engines.
+    """
+
+    stress: Stress | None = None
+    teacher_weights: Path | None = None
+    engines: Path = ENGINES
 
 
 @dataclass(frozen=True)
@@ -68,27 +84,29 @@ class Way:
             raise OptionError(f"{text}: {place} can be run as {', '.join('@' + k for k in known)}")
         return cls(text=text, folder=folder, how=how)
 
-    def open(self, *, stress: Stress | None = None) -> EngineDetector | Client:
+    def open(self, places: Places | None = None) -> EngineDetector | Client:
         """Open it.
 
         Args:
-            stress: How to enlarge the network's activations; for bundles only.
+            places: What it may need beside its folder.
 
         Raises:
             OptionError: A stress is asked of something that is no bundle, or it cannot be run here.
         """
-        if stress is not None and (self.folder is None or self.how not in _OF_BUNDLE):
+        places = places or Places()
+        is_export = self.folder is not None and (self.folder / MANIFEST_NAME).is_file()
+        if places.stress is not None and (self.folder is None or is_export):
             raise OptionError(f"{self.text}: --stress changes the weights, so it needs a bundle")
         if self.folder is None:
             return Client(self.text)
-        if (self.folder / MANIFEST_NAME).is_file():
-            return _open_exported(self.folder, self.how)
-        return _open_bundle(self.folder, self.how, stress)
+        if is_export:
+            return _open_exported(self.folder, self.how, places)
+        return _open_bundle(self.folder, self.how, places)
 
 
-def _open_exported(folder: Path, how: str) -> EngineDetector:
+def _open_exported(folder: Path, how: str, places: Places) -> EngineDetector:
     if how == "tensorrt":
-        return Detector(folder, device="gpu")
+        return Detector(folder, device="gpu", engines=places.engines)
     if how in ("f32", "bf16"):
         return Detector(folder, precision=how)
     exported = ExportedModel.open(folder)
@@ -102,7 +120,7 @@ def _open_exported(folder: Path, how: str) -> EngineDetector:
     return EngineDetector(EmulatedHalfEngine(path), exported.product, slot=exported.slot)
 
 
-def _open_bundle(folder: Path, how: str, stress: Stress | None) -> EngineDetector:
+def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
     from export.emulated_engine import EmulatedHalfEngine
     from export.trace import bank_network, trace, write_half, write_naive_half
     from train.bundle import open_bundle
@@ -110,9 +128,13 @@ def _open_bundle(folder: Path, how: str, stress: Stress | None) -> EngineDetecto
 
     bundle = open_bundle(folder)
     is_emulated = how in ("half", "naive")
-    network = load_network(bundle, precision="fp32" if is_emulated else how)
-    if stress is not None:
-        stress.apply(network)
+    network = load_network(
+        bundle,
+        teacher_weights=places.teacher_weights,
+        precision="fp32" if is_emulated else how,
+    )
+    if places.stress is not None:
+        places.stress.apply(network)
     if not is_emulated:
         return EngineDetector(TorchEngine(network, precision=how), bundle.card)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,5 +1,6 @@
 """The check that an FP16 graph is FP16 where it shall be, and nowhere else."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from runtime.errors import ModelError
 from runtime.extras import require
 
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
-_FP32_ONLY = ("Softmax", "LayerNormalization", "ReduceL2", "ReduceMean", "Concat")
+_FP32_ONLY = ("Softmax", "LayerNormalization", "ReduceL2", "ReduceMean", "Concat", "Sub", "Where")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ def check_precision(model: Any) -> PrecisionCounts:
             wrong.append(f"{node.op_type} {name} is not FP16")
         if node.op_type in _FP32_ONLY and type_ != single:
             wrong.append(f"{node.op_type} {name} is not FP32")
+    wrong += [f"{name} in FP16" for name in _halved_sums(inferred, types, half)]
+    wrong += [f"softmax {name} is fed by a scaled product" for name in _scaled_last(inferred)]
     for value in (*inferred.input, *inferred.output):
         if types[value.name] == half:
             wrong.append(f"{value.name} is FP16 at the boundary")
@@ -75,3 +78,38 @@ def check_precision(model: Any) -> PrecisionCounts:
         fp32_softmaxes=found["Softmax"],
         casts=found["Cast"],
     )
+
+
+def _halved_sums(graph: Any, types: dict[str, int], half: int) -> list[str]:
+    """LayerScale and sums of the residual stream that are FP16; biases and GELU may be."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    found = []
+    for node in graph.node:
+        if types.get(node.output[0]) != half:
+            continue
+        given = [name for name in node.input if name in constants]
+        computed = [name for name in node.input if name not in constants]
+        if node.op_type == "Mul" and any(_numbers(constants[name]) > 1 for name in given):
+            found.append(f"LayerScale {node.name}")
+        before = {producers[name].op_type for name in computed if name in producers}
+        if node.op_type == "Add" and len(computed) == 2 and not before & {*_PRODUCTS, "Gather"}:
+            found.append(f"residual sum {node.name}")
+    return found
+
+
+def _numbers(tensor: Any) -> int:
+    return math.prod(tensor.dims)
+
+
+def _scaled_last(graph: Any) -> list[str]:
+    """Softmaxes before which the product of query and key, and not the query, is scaled."""
+    producers = {name: node for node in graph.node for name in node.output}
+    found = []
+    for node in graph.node:
+        before = producers.get(node.input[0]) if node.op_type == "Softmax" else None
+        if before is not None and before.op_type == "Cast":
+            before = producers.get(before.input[0])
+        if before is not None and before.op_type in ("Mul", "Div"):
+            found.append(node.name)
+    return found

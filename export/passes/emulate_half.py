@@ -2,8 +2,8 @@
 
 ONNX Runtime and OpenVINO compute FP16 graphs in FP32 on a CPU, so that an overflow which a GPU
 would show stays hidden. Here every operation's FP16 result is rounded to FP16 at once: FP32
-accumulation, one rounding an operation. Fused kernels round less often, so this is on the strict
-side.
+accumulation, one rounding an operation. Fused kernels round less often; whether a GPU's products
+accumulate in FP32 too is TensorRT's choice, and for a run on one to show.
 """
 
 from typing import Any
