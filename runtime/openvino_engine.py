@@ -60,7 +60,7 @@ class OpenVINOEngine:
             self._network = core.compile_model(network, "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {onnx_path}: {error}") from error
-        self._bank = BankWeights(tensors)
+        self._bank = BankWeights(tensors) if tensors else None
         self._lock = Lock()
         self._request = self._network.create_infer_request()
         for name, tensor in tensors.items():
@@ -94,7 +94,7 @@ class OpenVINOEngine:
             ModelError: There is no such slot, or the students do not fit; nothing changed then.
         """
         with self._lock:
-            self._bank.fill(slot, students)
+            self._open_bank().fill(slot, students)
 
     def clear(self, slot: int) -> None:
         """Empty a slot of the bank, between two tiles.
@@ -103,11 +103,19 @@ class OpenVINOEngine:
             ModelError: There is no such slot.
         """
         with self._lock:
-            self._bank.clear(slot)
+            self._open_bank().clear(slot)
 
     def close(self) -> None:
         """Release the compiled network."""
         del self._request, self._network
+
+    def _open_bank(self) -> BankWeights:
+        if self._bank is None:
+            raise ModelError(
+                "this network's students cannot be replaced while it is loaded; load the FP32 file "
+                "of an export"
+            )
+        return self._bank
 
 
 def _replaceable(openvino: Any, network: Any) -> dict[str, npt.NDArray[np.float32]]:
@@ -115,7 +123,9 @@ def _replaceable(openvino: Any, network: Any) -> dict[str, npt.NDArray[np.float3
     tensors, inputs = {}, []
     for constant in network.get_ops():
         name = constant.get_friendly_name()
-        if constant.get_type_name() != "Constant" or not name.startswith(PREFIX):
+        is_bank = constant.get_type_name() == "Constant" and name.startswith(PREFIX)
+        # The FP16 file's are left as they are: on a CPU it is only looked at.
+        if not is_bank or constant.data.dtype != np.float32:
             continue
         tensors[name] = np.array(constant.data, np.float32)
         shape = list(constant.get_output_shape(0))

@@ -4,6 +4,7 @@ What only a GPU can show is not shown here. The stand-ins keep "device memory" i
 one thread, and give the mean of each tile plus its slot for its patch map.
 """
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import runtime.tensorrt_engine
+import runtime.tensorrt_session
 from runtime.engine_manifest import TileProfile
 from runtime.engine_store import BuiltEngine
 from runtime.errors import L2BTError, ModelError
@@ -35,7 +36,7 @@ class Machine:
         self.freed = 0
         self.context_depth = 0
         self.fails = False
-        self.graphs = 0
+        self.slot_dtype: type[np.generic] = np.int32
 
     def touched(self) -> None:
         self.threads.add(threading.get_ident())
@@ -119,10 +120,15 @@ def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
     class Logger:
         pass
 
-    shapes = {"tiles": (-1, SIDE, SIDE, 3), "patch_map": (-1, GRID, GRID)}
+    tensors: dict[str, tuple[tuple[int, ...], Any]] = {
+        "tiles": ((-1, SIDE, SIDE, 3), np.uint8),
+        "product": ((-1,), machine.slot_dtype),
+        "patch_map": ((-1, GRID, GRID), np.float32),
+    }
     engine = SimpleNamespace(
         create_execution_context=lambda: ExecutionContext(machine),
-        get_tensor_shape=shapes.__getitem__,
+        get_tensor_shape=lambda name: tensors[name][0],
+        get_tensor_dtype=lambda name: tensors[name][1],
     )
 
     class Runtime:
@@ -130,10 +136,10 @@ def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
             self.logger = logger
 
         def deserialize_cuda_engine(self, plan: bytes) -> Any:
-            self.logger.log(SimpleNamespace(__str__=lambda: ""), "looked at the plan")
+            self.logger.log("Severity.ERROR", "looked at the plan")
             return engine if loads else None
 
-    return SimpleNamespace(ILogger=Logger, Runtime=Runtime)
+    return SimpleNamespace(ILogger=Logger, Runtime=Runtime, nptype=lambda dtype: dtype)
 
 
 class RecordedWork:
@@ -159,7 +165,7 @@ def built(exported: ExportedModel, tmp_path: Path) -> BuiltEngine:
 
 @pytest.fixture
 def stand_ins(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    module = runtime.tensorrt_engine
+    module = runtime.tensorrt_session
     library = tensorrt_of(machine, loads=True)
     monkeypatch.setattr(module, "load_tensorrt", lambda: (library, None))
     monkeypatch.setattr(module, "require", lambda name: cuda_of(machine))
@@ -243,7 +249,7 @@ def test_closing_gives_memory_and_context_back(built: BuiltEngine, machine: Mach
 def test_a_recorded_batch_size_gives_the_same(
     built: BuiltEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime.tensorrt_engine, "CudaGraph", RecordedWork)
+    monkeypatch.setattr(runtime.tensorrt_session, "CudaGraph", RecordedWork)
     engine = TensorRTEngine(built, cuda_graph=True)
     for seed in range(4):
         for count in (2, 1):
@@ -275,10 +281,85 @@ def test_tiles_of_another_size_are_refused(built: BuiltEngine) -> None:
 def test_a_plan_that_does_not_load_is_named_with_what_tensorrt_said(
     built: BuiltEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = runtime.tensorrt_engine
+    module = runtime.tensorrt_session
     library = tensorrt_of(machine, loads=False)
     monkeypatch.setattr(module, "load_tensorrt", lambda: (library, None))
     monkeypatch.setattr(module, "require", lambda name: cuda_of(machine))
     with pytest.raises(ModelError, match="cannot load .*model.plan: looked at the plan"):
+        TensorRTEngine(built)
+    assert machine.context_depth == 0
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_no_context_is_current_between_calls(built: BuiltEngine, machine: Machine) -> None:
+    # pycuda ends the process if a thread ends with one.
+    engine = TensorRTEngine(built)
+    assert machine.context_depth == 0
+    engine.infer(tiles(1))
+    assert machine.context_depth == 0
+    engine.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_an_engine_that_nobody_closed_gives_its_memory_back(
+    built: BuiltEngine, machine: Machine
+) -> None:
+    engine = TensorRTEngine(built)
+    engine.infer(tiles(1))
+    del engine
+    gc.collect()
+    assert (machine.freed, machine.context_depth) == (3, 0)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_closing_while_others_ask_ends_in_our_error_or_an_answer(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    others: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(50):
+                engine.infer(tiles(1))
+        except L2BTError:
+            pass
+        except BaseException as error:
+            others.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    closers = [threading.Thread(target=engine.close) for _ in range(2)]
+    for thread in closers:
+        thread.start()
+    for thread in (*threads, *closers):
+        thread.join()
+    assert not others
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_graph_that_cannot_be_recorded_leaves_no_context_behind(
+    built: BuiltEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stream: int, work: Any) -> None:
+        raise ModelError("no graph")
+
+    monkeypatch.setattr(runtime.tensorrt_session, "CudaGraph", fail)
+    engine = TensorRTEngine(built, cuda_graph=True)
+    engine.infer(tiles(1))
+    for _ in range(3):
+        with pytest.raises(ModelError, match="no graph"):
+            engine.infer(tiles(1))
+    assert len(engine._session._contexts) == 1
+    engine.close()
+
+
+def test_an_engine_of_another_network_is_refused(
+    built: BuiltEngine, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.slot_dtype = np.int64
+    library = tensorrt_of(machine, loads=True)
+    monkeypatch.setattr(runtime.tensorrt_session, "load_tensorrt", lambda: (library, None))
+    monkeypatch.setattr(runtime.tensorrt_session, "require", lambda name: cuda_of(machine))
+    with pytest.raises(ModelError, match="'product' is .* int64; expected any number of int32"):
         TensorRTEngine(built)
     assert machine.context_depth == 0

@@ -243,7 +243,9 @@ def checked(
 
 
 def test_the_builder_and_the_engine_are_among_the_files_that_are_checked() -> None:
-    assert {ROOT / "runtime/tensorrt_engine.py", ROOT / "trt_engines/build_plan.py"} <= {*sources()}
+    assert {ROOT / "runtime/tensorrt_session.py", ROOT / "trt_engines/build_plan.py"} <= {
+        *sources()
+    }
 
 
 def test_what_this_project_asks_of_tensorrt_is_in_its_bindings(
