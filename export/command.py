@@ -8,6 +8,7 @@ def export(
     *,
     out: Path | None = None,
     precision: str = "fp16",
+    capacity: int = 1,
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -18,6 +19,7 @@ def export(
         out: Folder for the exported model; exported/PRODUCT by default.
         precision: fp16 writes the network in FP32, for CPUs, and in FP16, for TensorRT; fp32 the
             first alone.
+        capacity: Slots of the bank of students; the product takes the first.
         teacher_weights: The local file of the teacher's weights, if it was trained with one.
         overwrite: Replace an existing folder.
     """
@@ -29,6 +31,7 @@ def export(
         opened,
         out or Path("exported") / opened.card.product,
         precision=precision,
+        capacity=capacity,
         teacher_weights=teacher_weights,
         overwrite=overwrite,
     )
