@@ -3,7 +3,7 @@
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, get_ident
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,11 @@ class TensorRTEngine:
 
 
 def _close(owner: ThreadPoolExecutor, session: TensorRTSession) -> None:
+    if get_ident() == session.thread:
+        # Garbage may be collected in any thread, and this one cannot wait for itself.
+        session.close()
+        owner.shutdown(wait=False)
+        return
     # At Python's end no jobs are taken any more, and the process gives everything back by itself.
     with suppress(RuntimeError):
         owner.submit(session.close).result()

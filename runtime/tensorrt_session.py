@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,12 +33,16 @@ class TensorRTSession:
         engine: What to load.
         cuda_graph: Whether batch sizes are recorded.
 
+    Attributes:
+        thread: Identifier of the thread that made it, and alone may use it.
+
     Raises:
         ModelError: TensorRT cannot load it, or it is not the network that its manifest says.
             Nothing stays behind.
     """
 
     def __init__(self, engine: BuiltEngine, cuda_graph: bool) -> None:
+        self.thread = get_ident()
         tensorrt, _ = load_tensorrt()
         cuda: Any = require("pycuda.driver")
         cuda.init()
