@@ -1,14 +1,13 @@
 """Recording a stream: a small library stands in for the CUDA driver."""
 
 import ctypes
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from runtime.cuda_graph import CudaGraph
 from runtime.errors import ModelError
+from tests.driver_stand_in import build_driver
 
 DRIVER = """
 #include <stddef.h>
@@ -34,14 +33,7 @@ int state(int which) {
 
 
 def driver(folder: Path, *, fails_at: int = 0) -> str:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the stand-in for the driver with")
-    (folder / "driver.c").write_text(DRIVER)
-    library = folder / "libcuda.so"
-    command = [compiler, "-shared", "-fPIC", f"-DFAILS_AT={fails_at}", "-o", str(library)]
-    subprocess.run([*command, str(folder / "driver.c")], check=True)
-    return str(library)
+    return build_driver(DRIVER, folder, FAILS_AT=fails_at)
 
 
 def state(library: str) -> dict[str, int]:

@@ -1,7 +1,5 @@
 """Asking the driver for its GPU: a small library stands in for a driver that is not there."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from runtime.errors import GpuUnavailableError
 from runtime.gpu import find_gpu
 from runtime.tensorrt_library import load_tensorrt
 from tests.conftest import without_gpu
+from tests.driver_stand_in import build_driver
 
 DRIVER = """
 #include <string.h>
@@ -28,14 +27,7 @@ int cuGetErrorName(int status, const char **name) {
 
 
 def driver(folder: Path, *, init: int = 0) -> str:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the stand-in for the driver with")
-    (folder / "driver.c").write_text(DRIVER)
-    library = folder / "libcuda.so"
-    command = [compiler, "-shared", "-fPIC", f"-DINIT={init}", "-o", str(library)]
-    subprocess.run([*command, str(folder / "driver.c")], check=True)
-    return str(library)
+    return build_driver(DRIVER, folder, INIT=init)
 
 
 def test_the_driver_tells_name_capability_cuda_and_memory(tmp_path: Path) -> None:

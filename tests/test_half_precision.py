@@ -179,6 +179,26 @@ def test_a_graph_that_is_all_fp16_fails_the_check(exported: ExportedModel, tmp_p
         check_precision(onnx.load(str(tmp_path / "naive.onnx")))
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("sum = Add(x, x)", "residual sum .* in FP16"),
+        ("sum = Mul(x, layer_scale)", "LayerScale .* in FP16"),
+        ("l = MatMul(x, w) s = Mul(l, one) f = Cast<to=1>(s) sum = Softmax(f)", "scaled product"),
+    ],
+)
+def test_what_must_not_be_fp16_is_refused(node: str, message: str) -> None:
+    """Each breaks one promise, in a graph that keeps the others."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 18]>
+        wrong (float[2,8] a) => (float[2,8] y)
+        <float16[8] layer_scale = {{1, 1, 1, 1, 1, 1, 1, 1}}, float16 one = {{1}},
+         float[8,8] w32 = {{{", ".join(["0"] * 64)}}}>
+        {{ x = Cast<to=10>(a) w = Cast<to=10>(w32) {node} y = Cast<to=1>(sum) }}""")
+    with pytest.raises(ModelError, match=message):
+        check_precision(model)
+
+
 def test_an_fp32_graph_fails_the_check(exported: ExportedModel) -> None:
     with pytest.raises(ModelError, match="is not FP16"):
         check_precision(onnx.load(str(exported.path_of("fp32"))))

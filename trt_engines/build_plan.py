@@ -37,7 +37,7 @@ def build_plan(
 
     Args:
         tensorrt: The module `tensorrt` or `tensorrt_rtx`.
-        onnx_path: A network with one input of dynamic batch.
+        onnx_path: A network whose inputs have a dynamic batch.
         options: How.
         log: Takes what TensorRT says; with TensorRT-RTX also the list of layers.
         timing_cache: File with earlier measurements; read if it is there, and written.
@@ -143,9 +143,10 @@ def _open_timing_cache(config: "trt.IBuilderConfig", path: Path) -> "trt.ITiming
     earlier = path.read_bytes() if path.is_file() else b""
     for content in (earlier, b""):
         cache = config.create_timing_cache(content)
-        # False: what was measured on another GPU is refused, and the cache starts empty.
+        # False: what was measured on another GPU is refused.
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
             return cache
+        print(f"warning: TensorRT does not take {path}; it times all kernels", file=sys.stderr)
     return None
 
 
