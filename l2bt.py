@@ -104,6 +104,15 @@ _COMMANDS = {
     ),
 }
 
+_PRODUCT_COMMANDS = {
+    "add": ("add", "Add a bundle as a product's next version."),
+    "list": ("list_products", "List products, versions and slots."),
+    "show": ("show", "Show a product's versions, and how it does in a running server."),
+    "activate": ("activate", "Serve a version from now on."),
+    "rollback": ("roll_back", "Serve the version before again."),
+    "retire": ("retire", "Serve a product no longer."),
+}
+
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
@@ -208,7 +217,7 @@ def open_inspector(
         )
         if scale is not None:
             try:
-                detector.card = detector.card.at_scale(scale, force=force_scale)
+                detector.look_at_scale(scale, force=force_scale)
             except OptionError:
                 detector.close()
                 raise
@@ -293,6 +302,7 @@ def inspect(
 def threshold(
     model: Path,
     *,
+    product: str | None = None,
     false_alarm_rate: float | None = None,
     region_false_alarm_rate: float | None = None,
     good: Path | None = None,
@@ -302,7 +312,9 @@ def threshold(
     """Show a product's thresholds, or change them without training or exporting it again.
 
     Args:
-        model: A product bundle, an exported model or a model repository. Each has its own copy.
+        model: A product bundle, an exported model or a model repository. Each has its own copy. In
+            the latter two a change is a new version of the product, active at once.
+        product: Name of the product, where there are several.
         false_alarm_rate: Share of good parts that may be judged defective, such as 0.02.
         region_false_alarm_rate: Share of good parts that may have a region; the same by default.
         good: Folder of good images that were not trained on, to take instead of those held out in
@@ -313,7 +325,7 @@ def threshold(
     from runtime.card_files import CardFiles
     from runtime.change_threshold import describe, wished_threshold
 
-    files = CardFiles.find(model)
+    files = CardFiles.find(model, product=product)
     rates_given = not (false_alarm_rate is None and region_false_alarm_rate is None)
     by_hand = not (image_score is None and pixel_value is None)
     if rates_given or by_hand or good is not None:
@@ -327,19 +339,24 @@ def threshold(
             open_detector=lambda: open_model(model),
         )
         files = files.change_threshold(chosen, calibration)
-        for path in files.paths:
-            print(f"wrote {path}")
-        if files.is_repository:
-            print("a server that runs takes it over when it is started again (l2bt serve)")
+        print(f"wrote {files.path}")
     print(describe(files.card))
 
 
-def area(model: Path, polygons: Path | None = None, *, everywhere: bool = False) -> None:
+def area(
+    model: Path,
+    polygons: Path | None = None,
+    *,
+    product: str | None = None,
+    everywhere: bool = False,
+) -> None:
     """Show where a product's images are looked at, or change it without training it again.
 
     Args:
-        model: A product bundle, an exported model or a model repository. Each has its own copy.
+        model: A product bundle, an exported model or a model repository. Each has its own copy. In
+            the latter two a change is a new version of the product, active at once.
         polygons: JSON file with polygons to look at and to ignore; see train/README.md.
+        product: Name of the product, where there are several.
         everywhere: Look everywhere, instead of at polygons.
     """
     from runtime.area import InspectionArea
@@ -348,20 +365,18 @@ def area(model: Path, polygons: Path | None = None, *, everywhere: bool = False)
 
     if polygons is not None and everywhere:
         raise OptionError("a file of polygons and --everywhere exclude each other; give one")
-    files = CardFiles.find(model)
+    files = CardFiles.find(model, product=product)
     if polygons is not None or everywhere:
         wished = InspectionArea.read(polygons) if polygons is not None else None
         if wished == files.card.area:
             print("nothing to change")
             return
         files = files.change_area(wished)
-        for path in files.paths:
-            print(f"wrote {path}")
+        print(f"wrote {files.path}")
         print("the thresholds were found with the area before; find them anew with good images:")
         if files.is_repository:
             print("  l2bt area, then l2bt threshold --good FOLDER, for the exported model,")
             print("  then l2bt repository MODEL --overwrite")
-            print("a server that runs takes it over when it is started again (l2bt serve)")
         else:
             print(f"  l2bt threshold {model} --good FOLDER")
     found = files.card.area
@@ -386,6 +401,12 @@ def main() -> NoReturn:
     )
     for name, (target, summary) in _COMMANDS.items():
         app.command(target, name=name, help=summary)
+    product = App(
+        name="product", help="Add, activate, roll back and retire products while the line runs."
+    )
+    for name, (function, summary) in _PRODUCT_COMMANDS.items():
+        product.command(f"triton_repo.product_command:{function}", name=name, help=summary)
+    app.command(product)
     try:
         with naming_the_extra():
             app()

@@ -139,7 +139,7 @@ def _check(
             manifests.append(built.manifest)
             for cuda_graph in (False, True):
                 engine = TensorRTEngine(built, cuda_graph=cuda_graph)
-                with EngineDetector(engine, exported.product, slot=exported.slot) as candidate:
+                with EngineDetector(engine, exported.written_products()) as candidate:
                     parities += compare(
                         reference,
                         [candidate],

@@ -8,7 +8,7 @@ def export(
     *,
     out: Path | None = None,
     precision: str = "fp16",
-    capacity: int = 1,
+    capacity: int = 4,
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -19,7 +19,8 @@ def export(
         out: Folder for the exported model; exported/PRODUCT by default.
         precision: fp16 writes the network in FP32, for CPUs, and in FP16, for TensorRT; fp32 the
             first alone.
-        capacity: Slots of the bank of students; the product takes the first.
+        capacity: Slots of the bank of students: one a product, and one more for a version to take
+            over in (l2bt product).
         teacher_weights: The local file of the teacher's weights, if it was trained with one.
         overwrite: Replace an existing folder.
     """

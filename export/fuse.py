@@ -4,13 +4,18 @@ from pathlib import Path
 
 from export.trace import OPSET, bank_network, trace, write_half
 from runtime.atomic_write import atomic_folder, sha256_of_file
+from runtime.change_products import activate, add_version, create_store
 from runtime.errors import OptionError
-from runtime.exported_model import MANIFEST_NAME, ONNX_NAMES, ExportedModel, Manifest, Slot
+from runtime.exported_model import MANIFEST_NAME, ONNX_NAMES, ExportedModel, Manifest
+from runtime.json_files import write_json
+from runtime.product_store import STORE, ProductStore
 from train.bundle import ProductBundle
 from train.reference import load_network
 
 # FP32 is always written: a CPU runs it, and it is what FP16 is held against.
 PRECISIONS = ("fp16", "fp32")
+# A version takes over from another while both are in the bank, so one product needs two slots.
+DEFAULT_CAPACITY = 4
 
 
 def export_product(
@@ -18,7 +23,7 @@ def export_product(
     out: Path,
     *,
     precision: str = "fp16",
-    capacity: int = 1,
+    capacity: int = DEFAULT_CAPACITY,
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> ExportedModel:
@@ -30,7 +35,8 @@ def export_product(
         bundle: The trained product.
         out: The folder to write, whole or not at all.
         precision: "fp16" writes the network in FP32 and in FP16, "fp32" in FP32 alone.
-        capacity: Slots of the bank of students, of which the product takes the first.
+        capacity: Slots of the bank of students, of which the product takes the first; one more than
+            products are served at once, so that a version can take over from another.
         teacher_weights: The local file of the teacher's weights, if it was trained with one.
         overwrite: Replace an existing folder.
 
@@ -50,15 +56,21 @@ def export_product(
             paths["fp16"] = temporary / ONNX_NAMES["fp16"]
             write_half(paths["fp32"], paths["fp16"])
         manifest = Manifest(
+            name=bundle.card.product,
             onnx_sha256={name: sha256_of_file(path) for name, path in paths.items()},
             opset=OPSET,
             image_size=bundle.card.geometry.image_size,
             grid_side=bundle.card.geometry.grid_side,
             teacher=bundle.card.teacher,
             capacity=capacity,
-            products={
-                bundle.card.product: Slot(number=0, students_sha256=bundle.card.students_sha256)
-            },
+            written={0: bundle.card.students_sha256},
         )
-        ExportedModel(folder=temporary, manifest=manifest, product=bundle.card).write_cards()
-    return ExportedModel(folder=out, manifest=manifest, product=bundle.card)
+        write_json(temporary / MANIFEST_NAME, manifest)
+        store = create_store(
+            temporary / STORE,
+            teacher=manifest.teacher,
+            image_size=manifest.image_size,
+            capacity=capacity,
+        )
+        activate(store, *add_version(store, bundle.folder))
+    return ExportedModel(folder=out, manifest=manifest, store=ProductStore(out / STORE))

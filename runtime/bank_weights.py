@@ -1,6 +1,7 @@
 """The students' weights in a loaded network, which can be replaced while it stays loaded."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ from runtime.errors import ModelError
 
 # What the exported network calls its bank; behind it come the names of `students.safetensors`.
 PREFIX = "students."
+# What the FP16 network's constants are called behind that; see `export.passes.halve_matmuls`.
+HALF_SUFFIX = "_half"
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -16,15 +19,19 @@ class BankWeights:
     """One tensor a layer for all slots.
 
     Args:
-        tensors: (P, D, D) weights, transposed, and (P, 1, D) biases, float32, by their names in the
-            network. They are changed in place, so that whoever reads them sees what was filled in.
+        tensors: (P, D, D) weights, transposed, and (P, 1, D) biases, float32 or float16, by their
+            names in the network. They are changed in place, so that whoever reads them sees what
+            was filled in.
 
     Raises:
         ModelError: The network has no bank.
     """
 
-    def __init__(self, tensors: Tensors) -> None:
-        self._tensors = dict(tensors)
+    def __init__(self, tensors: Mapping[str, npt.NDArray[np.floating[Any]]]) -> None:
+        self._tensors = {
+            name.removeprefix(PREFIX).removesuffix(HALF_SUFFIX): tensor
+            for name, tensor in tensors.items()
+        }
         capacities = {tensor.shape[0] for tensor in self._tensors.values()}
         if len(capacities) != 1:
             raise ModelError(
@@ -44,23 +51,25 @@ class BankWeights:
                 then the slot is as it was.
         """
         self._check_slot(slot)
-        wanted = {name.removeprefix(PREFIX) for name in self._tensors}
-        if set(students) != wanted:
+        if set(students) != set(self._tensors):
             raise ModelError(
                 f"students have the tensors {', '.join(sorted(students))}; expected "
-                f"{', '.join(sorted(wanted))}"
+                f"{', '.join(sorted(self._tensors))}"
             )
         placed = {}
         for name, tensor in self._tensors.items():
-            given = students[name.removeprefix(PREFIX)]
-            placed[name] = given.T if given.ndim == 2 else given[None]
-            if placed[name].shape != tensor.shape[1:]:
+            given = students[name].T if students[name].ndim == 2 else students[name][None]
+            if given.shape != tensor.shape[1:]:
                 raise ModelError(
-                    f"students' {name.removeprefix(PREFIX)} has shape {given.shape}, which the "
-                    f"network's {tensor.shape[1:]} cannot hold: they belong to another teacher"
+                    f"students' {name} has shape {students[name].shape}, which the network's "
+                    f"{tensor.shape[1:]} cannot hold: they belong to another teacher"
                 )
-            if not np.isfinite(given).all():
-                raise ModelError(f"students' {name.removeprefix(PREFIX)} holds NaN or infinity")
+            with np.errstate(over="ignore"):
+                placed[name] = given.astype(tensor.dtype)
+            if not np.isfinite(placed[name]).all():
+                raise ModelError(
+                    f"students' {name} holds NaN, infinity, or more than {tensor.dtype} can"
+                )
         for name, tensor in self._tensors.items():
             tensor[slot] = placed[name]
 

@@ -1,57 +1,76 @@
-"""The cards of a product on disk: in a bundle, an exported model or a Triton model repository."""
+"""The card of a product on disk: in a bundle, or in a store of products."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runtime.area import InspectionArea
-from runtime.errors import ModelError
+from runtime.change_products import change_card
+from runtime.errors import ModelError, UnknownProductError
+from runtime.exported_model import MANIFEST_NAME
 from runtime.product import CARD_NAME, Calibration, ProductCard, Threshold
+from runtime.product_store import ProductStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFiles:
-    """All copies of one product's card in a folder.
+    """A product's card, and where it stands.
 
     Attributes:
-        paths: The files; a model repository has one for each model that reads it.
-        card: What they say.
-        is_repository: Whether a server has to be started anew to read them again.
+        path: The file.
+        card: What it says.
+        store: The store that it is in; a change there is a new version of the product, which is
+            active at once. None for a bundle, whose file is replaced.
+        is_repository: Whether the store is a model repository's.
     """
 
-    paths: tuple[Path, ...]
+    path: Path
     card: ProductCard
+    store: ProductStore | None
     is_repository: bool
 
     @classmethod
-    def find(cls, folder: Path) -> "CardFiles":
-        """Find and read the cards.
+    def find(cls, folder: Path, *, product: str | None = None) -> "CardFiles":
+        """Find and read the card.
+
+        Args:
+            folder: A product bundle, an exported model or a model repository.
+            product: The product's name; may be left out where there is one.
 
         Raises:
-            ModelError: There is none, one is damaged, or they differ.
+            ModelError: There is none, or it is damaged.
+            UnknownProductError: The product is not there, or there are several.
         """
         own = folder / CARD_NAME
-        paths = (own,) if own.is_file() else tuple(sorted(folder.glob(f"*/*/{CARD_NAME}")))
-        if not paths:
+        if own.is_file():
+            card = ProductCard.read(own)
+            if product and product != card.product:
+                raise UnknownProductError(
+                    f"{folder} is the bundle of {card.product!r}, not of {product!r}"
+                )
+            return cls(path=own, card=card, store=None, is_repository=False)
+        try:
+            store = ProductStore.of(folder)
+        except ModelError as error:
             raise ModelError(
                 f"{folder} holds no {CARD_NAME}; expected a product bundle (l2bt train), an "
                 "exported model (l2bt export) or a model repository (l2bt repository)"
-            )
-        cards = [ProductCard.read(path) for path in paths]
-        if any(card != cards[0] for card in cards):
-            raise ModelError(
-                f"the cards {', '.join(map(str, paths))} differ; fill the repository again with "
-                "l2bt repository"
-            )
-        return cls(paths=paths, card=cards[0], is_repository=paths[0] != own)
+            ) from error
+        served = store.serving(product)
+        return cls(
+            path=store.card_path(served.card.product, served.version or 0),
+            card=served.card,
+            store=store,
+            is_repository=not (folder / MANIFEST_NAME).is_file(),
+        )
 
     def change_threshold(
         self, threshold: Threshold, calibration: Calibration | None
     ) -> "CardFiles":
-        """Write other thresholds into all copies; each file is replaced whole."""
+        """Write other thresholds."""
         return self._write(replace(self.card, threshold=threshold, calibration=calibration))
 
     def change_area(self, area: InspectionArea | None) -> "CardFiles":
-        """Write another area into all copies.
+        """Write another area.
 
         The thresholds keep their values, but guarantee nothing any more: they were found with the
         area before, and so were the scores that they rest on.
@@ -62,6 +81,9 @@ class CardFiles:
         return self._write(replace(self.card, area=area, threshold=threshold, calibration=None))
 
     def _write(self, card: ProductCard) -> "CardFiles":
-        for path in self.paths:
+        path = self.path
+        if self.store is None:
             card.write(path)
-        return replace(self, card=card)
+        else:
+            path = self.store.card_path(card.product, change_card(self.store, card))
+        return replace(self, card=card, path=path)

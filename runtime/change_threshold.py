@@ -77,10 +77,10 @@ def wished_threshold(
             # Before the images are inspected, not after it.
             check_false_alarm_rate(rate, len(paths), name=name, remedy=_REMEDY)
         with open_detector() as detector:
-            calibration = calibrate(_good_images(detector, paths))
+            calibration = calibrate(_good_images(detector, paths, files.card.product))
     if calibration is None:
         raise ModelError(
-            f"{files.paths[0]} holds no scores of good images; give some with --good FOLDER, or "
+            f"{files.path} holds no scores of good images; give some with --good FOLDER, or "
             "the thresholds by hand with --image-score and --pixel-value"
         )
     threshold = choose_threshold(
@@ -128,8 +128,11 @@ def _by_hand(card: ProductCard, image_score: float | None, pixel_value: float | 
     )
 
 
-def _good_images(detector: Inspector, paths: Sequence[Path]) -> Iterator[tuple[str, float, float]]:
+def _good_images(
+    detector: Inspector, paths: Sequence[Path], product: str
+) -> Iterator[tuple[str, float, float, float]]:
     for path in tqdm(paths, desc="good images", unit="image"):
-        inspection = detector.inspect(path)
-        assert inspection.anomaly_map is not None
-        yield path.name, inspection.score, float(inspection.anomaly_map.max()) * (1 + _ROUNDING)
+        found = detector.inspect(path, product=product)
+        assert found.anomaly_map is not None
+        peak = float(found.anomaly_map.max()) * (1 + _ROUNDING)
+        yield path.name, found.score, peak, found.mean_residual

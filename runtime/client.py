@@ -326,7 +326,7 @@ def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]
 
 
 def _input_error(message: str, name: str) -> InputError:
-    if message.startswith("unknown product"):
+    if message.startswith(("unknown product", "no product is named")):
         return UnknownProductError(message)
     # The server does not know the file's name.
     return BadImageError(message if name == "image" else f"{name}: {message}")
@@ -348,9 +348,11 @@ def _to_inspection(
     )
     return Inspection(
         product=details["product"],
+        version=details["version"],
         score=float(result.as_numpy(SCORE)[0]),
         threshold=details["threshold"],
         pixel_threshold=details["pixel_threshold"],
+        mean_residual=details["mean_residual"],
         regions=regions,
         anomaly_map=anomaly_map,
         engine=details["engine"],

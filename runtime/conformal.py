@@ -61,16 +61,22 @@ def conformal_rank(images: int, false_alarm_rate: float | None) -> int:
 
 
 def calibrate(
-    images: Iterable[tuple[str, float, float]], *, seen_in_training: bool = False
+    images: Iterable[tuple[str, float, float, float]], *, seen_in_training: bool = False
 ) -> Calibration:
     """Collect the evidence of good images.
 
     Args:
-        images: Name, score and highest map value of each, of at least one.
+        images: Name, score, highest map value and mean residual of each, of at least one.
         seen_in_training: Whether the students were trained on them.
     """
-    names, scores, peaks = zip(*images, strict=True)
-    return Calibration(images=names, scores=scores, peaks=peaks, seen_in_training=seen_in_training)
+    names, scores, peaks, residuals = zip(*images, strict=True)
+    return Calibration(
+        images=names,
+        scores=scores,
+        peaks=peaks,
+        residuals=residuals,
+        seen_in_training=seen_in_training,
+    )
 
 
 def choose_threshold(

@@ -1,5 +1,6 @@
 """Inspecting in process: image in, `Inspection` out."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
@@ -7,16 +8,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.engine import Engine
+from runtime.bank_filler import BankFiller
+from runtime.catalogue import Catalogue, ServedProduct
+from runtime.engine import Engine, FillableEngine
 from runtime.engine_manifest import EngineMachine
 from runtime.engine_store import ENGINES, find_engine
-from runtime.errors import L2BTError, ModelError, OptionError, UnknownProductError
+from runtime.errors import L2BTError, ModelError, OptionError
 from runtime.exported_model import ExportedModel
 from runtime.geometry import Geometry
 from runtime.images import ImageLike, load_image
 from runtime.inspection import Inspection
 from runtime.openvino_engine import OpenVINOEngine
 from runtime.product import ProductCard
+from runtime.product_store import WrittenProducts
 from runtime.region import AnomalyMap, Region
 from runtime.tensorrt_library import load_tensorrt
 from runtime.tile_buffer import TileBuffer
@@ -29,20 +33,38 @@ class EngineDetector:
 
     Args:
         engine: What runs the network; closed with the detector.
-        card: The product that images are held against.
-        slot: Its place in the engine's bank of students.
+        products: What images are held against.
     """
 
-    def __init__(self, engine: Engine, card: ProductCard, *, slot: int = 0) -> None:
-        self.card = card
-        self._slot = slot
+    def __init__(self, engine: Engine, products: Catalogue) -> None:
+        self._products = products
+        self._scale: tuple[float, bool] | None = None
         self._engine: Engine | None = engine
         self._tile_buffer = TileBuffer()
 
     @property
+    def card(self) -> ProductCard:
+        """The card of its only product.
+
+        Raises:
+            UnknownProductError: It holds several.
+        """
+        return self.read_card()
+
+    @property
     def engine_description(self) -> str:
-        """Library, device and precision; and a scale that was forced."""
-        return self._open_engine().description + self.card.scale_note
+        """Library, device and precision."""
+        return self._open_engine().description
+
+    def look_at_scale(self, scale: float, *, force: bool) -> None:
+        """Look at products in tiles of another scale from now on.
+
+        Raises:
+            OptionError: The students were trained at another scale and it is not forced, or the
+                scale cannot be.
+        """
+        self.card.at_scale(scale, force=force)
+        self._scale = scale, force
 
     def inspect(
         self, image: ImageLike, *, product: str | None = None, want_map: bool = True
@@ -51,25 +73,29 @@ class EngineDetector:
 
         Args:
             image: A file's path, encoded bytes, or an (H, W, 3) uint8 RGB array.
-            product: Name of the product; may be left out, since this model holds one.
+            product: Name of the product; may be left out where the model holds one.
             want_map: Whether the answer carries the full-resolution anomaly map.
 
         Raises:
             BadImageError: The image cannot be used.
             UnknownProductError: The model does not know `product`.
+            ModelError: The network gave no numbers, or the product's slot was given away meanwhile.
         """
         engine = self._open_engine()
-        check_product(product, known=self.card.product)
+        served = self._serving(product)
+        card = served.card
         start = perf_counter()
         pixels = load_image(image)
         decoded = perf_counter()
         height, width = pixels.shape[:2]
-        geometry = self.card.geometry_of(height, width)
+        geometry = card.geometry_of(height, width)
         tiles = geometry.cut(pixels, self._tile_buffer)
         cut = perf_counter()
-        patch_maps = engine.infer(tiles, np.full(len(tiles), self._slot, np.int32))
+        patch_maps = engine.infer(tiles, np.full(len(tiles), served.slot, np.int32))
+        if self._products.assigned(served.number) is None:
+            raise ModelError(f"{card.product} was retired during the inspection")
         inferred = perf_counter()
-        anomaly_map, score, regions = judge(patch_maps, geometry, self.card, want_map=want_map)
+        anomaly_map, score, regions = judge(patch_maps, geometry, card, want_map=want_map)
         judged = perf_counter()
         stages = {
             "decode": decoded - start,
@@ -79,13 +105,15 @@ class EngineDetector:
             "total": judged - start,
         }
         return Inspection(
-            product=self.card.product,
+            product=card.product,
+            version=served.version,
             score=score,
-            threshold=self.card.threshold.image_score,
-            pixel_threshold=self.card.threshold.pixel_value,
+            threshold=card.threshold.image_score,
+            pixel_threshold=card.threshold.pixel_value,
+            mean_residual=float(patch_maps.mean()),
             regions=regions,
             anomaly_map=anomaly_map,
-            engine=self.engine_description,
+            engine=engine.description + card.scale_note,
             transport="in-process",
             stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
         )
@@ -94,13 +122,19 @@ class EngineDetector:
         """The product's card: teacher, geometry, thresholds and what they rest on.
 
         Args:
-            product: Name of the product; may be left out, since this model holds one.
+            product: Name of the product; may be left out where the model holds one.
 
         Raises:
             UnknownProductError: The model does not know `product`.
         """
-        check_product(product, known=self.card.product)
-        return self.card
+        return self._serving(product).card
+
+    def _serving(self, product: str | None) -> ServedProduct:
+        served = self._products.serving(product)
+        if self._scale is None:
+            return served
+        scale, force = self._scale
+        return replace(served, card=served.card.at_scale(scale, force=force))
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
@@ -162,25 +196,38 @@ class Detector(EngineDetector):
         if device == "gpu" and threads is not None:
             raise OptionError("threads belong to device 'cpu'")
         exported = ExportedModel.open(Path(model))
-        engine: Engine
+        self._filler: BankFiller | None = None
         if device == "gpu":
-            engine = _open_tensorrt(exported, precision, engines, cuda_graph)
-        else:
-            engine = OpenVINOEngine(
-                exported.onnx_path, precision=precision or "f32", threads=threads
-            )
-        super().__init__(engine, exported.product, slot=exported.slot)
+            engine, products = _open_tensorrt(exported, precision, engines, cuda_graph)
+            if engine.capacity:
+                self._filler = BankFiller(exported.store, engine, written={})
+            super().__init__(engine, products)
+            return
+        on_cpu = OpenVINOEngine(exported.onnx_path, precision=precision or "f32", threads=threads)
+        self._filler = BankFiller(exported.store, on_cpu, written=exported.manifest.written)
+        super().__init__(on_cpu, exported.store)
+
+    def _serving(self, product: str | None) -> ServedProduct:
+        served = super()._serving(product)
+        problems = self._filler.update() if self._filler is not None else ()
+        if problems:
+            raise ModelError("; ".join(problems))
+        return served
 
 
 def _open_tensorrt(
     exported: ExportedModel, precision: str | None, engines: Path, cuda_graph: bool
-) -> Engine:
+) -> tuple[FillableEngine, Catalogue]:
     from runtime.tensorrt_engine import TensorRTEngine
 
     tensorrt, gpu = load_tensorrt()
     machine = EngineMachine.of(gpu, tensorrt.__version__)
     built = find_engine(exported, machine, engines=engines, precision=precision)
-    return TensorRTEngine(built, cuda_graph=cuda_graph)
+    engine = TensorRTEngine(built, cuda_graph=cuda_graph)
+    if built.manifest.live_products:
+        return engine, exported.store
+    advice = f"build it again with l2bt engine {exported.folder} --rebuild, or with --live-products"
+    return engine, WrittenProducts(exported.store, built.manifest.written, advice=advice)
 
 
 def judge(
@@ -208,13 +255,3 @@ def judge(
     pixel_map = geometry.pixel_map(patch_maps)
     anomaly_map = pixel_map.pixels() if want_map else None
     return anomaly_map, pixel_map.score(), pixel_map.regions(card.threshold.pixel_value)
-
-
-def check_product(product: str | None, *, known: str) -> None:
-    """Refuse a product that the model does not hold.
-
-    Raises:
-        UnknownProductError: `product` is given and differs from the known one.
-    """
-    if product and product != known:
-        raise UnknownProductError(f"unknown product {product!r}; this model knows: {known}")

@@ -69,7 +69,8 @@ def check_model(folder: Path, *, device: str, engines: Path = ENGINES) -> Iterat
         yield Check(name=name, state=MISSING, found=str(error), advice="export it again")
         return
     precisions = " and ".join(model.manifest.onnx_sha256)
-    yield Check(name=name, state=OK, found=f"{model.product.product}, {precisions}")
+    products = ", ".join(sorted(model.store.table().active)) or "no product"
+    yield Check(name=name, state=OK, found=f"{products}, {precisions}")
     if device == "cpu":
         return
     try:

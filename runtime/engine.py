@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime.bank_weights import Tensors
 from runtime.errors import ModelError
 
 Slots = npt.NDArray[np.int32]
@@ -45,3 +46,29 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the resources back; the engine cannot be used afterwards."""
+
+
+class FillableEngine(Engine, Protocol):
+    """A loaded network whose students can be replaced."""
+
+    @property
+    def capacity(self) -> int:
+        """Slots of its bank; 0 where its students cannot be replaced."""
+
+    def fill(self, slot: int, students: Tensors) -> None:
+        """Put a product's students into a slot, between two tiles.
+
+        Args:
+            slot: From 0.
+            students: (D, D) weights and (D,) biases as in `students.safetensors`.
+
+        Raises:
+            ModelError: There is no such slot, or the students do not fit; nothing changed then.
+        """
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot, between two tiles.
+
+        Raises:
+            ModelError: There is no such slot.
+        """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runtime.gpu import Gpu
 
-SCHEMA = "l2bt.engine/1"
+SCHEMA = "l2bt.engine/2"
 PLAN_NAME = "model.plan"
 MANIFEST_NAME = "manifest.json"
 
@@ -110,12 +110,14 @@ class EngineManifest:
 
     Attributes:
         schema: Version of this file's layout.
-        model: Name of the exported model's product.
+        model: Name of the exported model.
         plan_sha256: SHA-256 of the plan.
         onnx_sha256: SHA-256 of the ONNX file that it was built from.
         precision: "fp16" or "fp32".
         machine: Where it was built.
         profile: Its batch sizes.
+        live_products: Whether the students are inputs, which are filled when it is loaded.
+        written: SHA-256 of the students in the plan, by slot; none where they are inputs.
         proof: What its layers say; None for fp32.
         builder_options: How it was built.
         build_seconds: How long that took.
@@ -128,6 +130,8 @@ class EngineManifest:
     precision: str
     machine: EngineMachine
     profile: TileProfile
+    live_products: bool
+    written: dict[int, str]
     proof: PrecisionProof | None
     builder_options: dict[str, str]
     build_seconds: float

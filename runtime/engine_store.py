@@ -19,8 +19,11 @@ from runtime.engine_manifest import (
 from runtime.errors import EngineMismatchError, ModelError
 from runtime.exported_model import ExportedModel
 from runtime.json_files import check_schema, read_json
+from runtime.tensorrt_library import load_tensorrt
 
 ENGINES = Path("trt_engines")
+# In a model repository, where manifest.json is that of the ONNX file.
+SERVED_MANIFEST_NAME = "engine.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def find_engine(
         EngineMismatchError: There is none, or it was built from, for or by something else, or it is
             broken; the message says what differs and how to build it anew.
     """
-    product = model.product.product
+    product = model.manifest.name
     folder = engine_folder(engines, product, machine)
     if not folder.is_dir():
         others = sorted(path.parent.name for path in folder.parent.glob(f"[!.]*/{MANIFEST_NAME}"))
@@ -118,6 +121,25 @@ def open_engine(
             f"{_rebuild(model, engines, wanted)}"
         )
     return BuiltEngine(folder=folder, manifest=manifest)
+
+
+def open_here(version: Path) -> BuiltEngine:
+    """The engine in a model repository's version folder, for the machine that serves it.
+
+    Raises:
+        EngineMismatchError: It was built for another.
+        GpuUnavailableError: There is no GPU.
+        ModelError: Its manifest cannot be read.
+    """
+    manifest = read_json(version / SERVED_MANIFEST_NAME, EngineManifest)
+    tensorrt, gpu = load_tensorrt()
+    differences = other_machine(manifest.machine, EngineMachine.of(gpu, tensorrt.__version__))
+    if differences:
+        raise EngineMismatchError(
+            f"the TensorRT engine in {version} does not fit: {'; '.join(differences)}; build it "
+            "here with l2bt engine, and fill the repository again with l2bt repository --engine"
+        )
+    return BuiltEngine(folder=version, manifest=manifest)
 
 
 def other_machine(built: EngineMachine, here: EngineMachine) -> list[str]:

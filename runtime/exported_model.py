@@ -1,14 +1,15 @@
-"""The exported model: a folder with the fused ONNX, its manifest and the product's card."""
+"""The exported model: a folder with the fused ONNX, its manifest and a store of products."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.atomic_write import sha256_of_file
 from runtime.errors import ModelError, OptionError
-from runtime.json_files import check_schema, read_json, write_json
-from runtime.product import CARD_NAME, ProductCard, TeacherCard
+from runtime.json_files import check_schema, read_json
+from runtime.product import ProductCard, TeacherCard
+from runtime.product_store import STORE, ProductStore, WrittenProducts
 
-SCHEMA = "l2bt.export/3"
+SCHEMA = "l2bt.export/4"
 # One file a precision; a CPU runs the first, a TensorRT engine is built from the second.
 ONNX_NAMES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx"}
 ONNX_NAME = ONNX_NAMES["fp32"]
@@ -24,24 +25,12 @@ OUTPUT_NAME = "patch_map"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
-    """A product's place in the bank.
-
-    Attributes:
-        number: From 0 to the bank's capacity less one.
-        students_sha256: SHA-256 of the students' weights there.
-    """
-
-    number: int
-    students_sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What the ONNX files beside it are.
 
     Attributes:
         schema: Version of this file's layout.
+        name: What the network is called, after the product that it was exported with.
         onnx_sha256: SHA-256 of the ONNX files by the precision of their arithmetic: "fp32" always,
             and "fp16", which computes matrix products in FP16 and all else in FP32.
         opset: ONNX operator set.
@@ -49,17 +38,19 @@ class Manifest:
         grid_side: Side of the patch map in patches.
         teacher: The frozen network inside.
         capacity: Slots of the bank of students.
-        products: Which slot each product has.
+        written: SHA-256 of the students that the ONNX files themselves hold, by slot. An engine
+            takes all others from the store when it is loaded.
     """
 
     schema: str = SCHEMA
+    name: str
     onnx_sha256: dict[str, str]
     opset: int
     image_size: int
     grid_side: int
     teacher: TeacherCard
     capacity: int
-    products: dict[str, Slot]
+    written: dict[int, str]
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -68,12 +59,6 @@ class Manifest:
             raise ValueError(
                 f"onnx_sha256 names {', '.join(self.onnx_sha256) or 'nothing'}; expected fp32, and "
                 "fp16 where it was exported"
-            )
-        numbers = [slot.number for slot in self.products.values()]
-        if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(self.capacity)):
-            raise ValueError(
-                f"products take the slots {numbers}; expected different ones below the capacity, "
-                f"{self.capacity}"
             )
 
 
@@ -84,12 +69,12 @@ class ExportedModel:
     Attributes:
         folder: Where it stands.
         manifest: What the ONNX files are.
-        product: The card of its product.
+        store: Its products.
     """
 
     folder: Path
     manifest: Manifest
-    product: ProductCard
+    store: ProductStore
 
     @property
     def onnx_path(self) -> Path:
@@ -110,44 +95,44 @@ class ExportedModel:
         return self.folder / ONNX_NAMES[precision]
 
     @property
-    def slot(self) -> int:
-        """The product's slot in the bank."""
-        return self.manifest.products[self.product.product].number
+    def product(self) -> ProductCard:
+        """The card of its only active product.
 
-    def write_cards(self) -> None:
-        """Write the manifest and the product's card beside the ONNX file."""
-        write_json(self.folder / MANIFEST_NAME, self.manifest)
-        self.product.write(self.folder / CARD_NAME)
+        Raises:
+            UnknownProductError: There is none, or several.
+        """
+        return self.store.serving().card
+
+    def written_products(self) -> WrittenProducts:
+        """Its products, for an engine that takes no students but those in the ONNX files."""
+        return WrittenProducts(
+            self.store, self.manifest.written, advice="export its bundle with l2bt export"
+        )
 
     @classmethod
     def open(cls, folder: Path) -> "ExportedModel":
-        """Read the manifest and the card, and check that all parts belong together.
+        """Read the manifest and the products, and check that all parts belong together.
 
         Raises:
             ModelError: A file is missing, was changed, or does not belong to the others.
         """
         check_schema(folder / MANIFEST_NAME, SCHEMA, advice="export the product again")
         manifest = read_json(folder / MANIFEST_NAME, Manifest)
-        product = ProductCard.read(folder / CARD_NAME)
         for precision, expected in manifest.onnx_sha256.items():
             _check_file(folder / ONNX_NAMES[precision], expected)
-        slot = manifest.products.get(product.product)
-        if slot is None or slot.students_sha256 != product.students_sha256:
-            raise ModelError(
-                f"{folder / CARD_NAME} is the card of {product.product!r} with students "
-                f"{product.students_sha256[:12]}..., but the network holds "
-                f"{', '.join(manifest.products)} with others; put the card back that was exported "
-                "with it"
-            )
-        if (product.geometry.image_size, product.teacher) != (
-            manifest.image_size,
+        store = ProductStore(folder / STORE)
+        table = store.table()
+        if (table.teacher, table.image_size, table.capacity) != (
             manifest.teacher,
+            manifest.image_size,
+            manifest.capacity,
         ):
             raise ModelError(
-                f"{folder / CARD_NAME} and {MANIFEST_NAME} name different image sizes or teachers; "
-                "put the card back that was exported with it"
+                f"{store.folder} and {MANIFEST_NAME} name different teachers, image sizes or "
+                "numbers of slots; put the products back that were exported with it"
             )
-        return cls(folder=folder, manifest=manifest, product=product)
+        store.check()
+        return cls(folder=folder, manifest=manifest, store=store)
 
 
 def _check_file(path: Path, expected: str) -> None:

@@ -14,9 +14,12 @@ class Inspection:
 
     Attributes:
         product: Name of the product that the image was held against.
+        version: Version of the product; None for a bundle, which has none.
         score: Image-level anomaly score: mean of the map's highest 0.1 % pixels.
         threshold: The product's threshold; a higher score is a defect.
         pixel_threshold: The product's threshold for the map's pixels.
+        mean_residual: Mean of the tiles' patch maps: how far the students are off over the whole
+            image. Light and focus move it long before they move the score.
         regions: Where the map exceeds the product's pixel threshold, highest peak first.
         anomaly_map: (H, W) float32 at the image's own resolution, or None if it was not asked for.
         engine: What ran the network: library, device and precision.
@@ -25,9 +28,11 @@ class Inspection:
     """
 
     product: str
+    version: int | None
     score: float
     threshold: float
     pixel_threshold: float
+    mean_residual: float
     regions: tuple[Region, ...]
     anomaly_map: AnomalyMap | None = field(repr=False)
     engine: str
@@ -48,10 +53,12 @@ class Inspection:
         """Everything but the map, in types that JSON knows."""
         return {
             "product": self.product,
+            "version": self.version,
             "verdict": self.verdict,
             "score": self.score,
             "threshold": self.threshold,
             "pixel_threshold": self.pixel_threshold,
+            "mean_residual": self.mean_residual,
             "regions": [vars(region) for region in self.regions],
             "engine": self.engine,
             "transport": self.transport,

@@ -83,6 +83,11 @@ class OpenVINOEngine:
                 patch_maps.append(np.array(outputs[OUTPUT_NAME], dtype=np.float32, copy=True))
         return np.concatenate(patch_maps)
 
+    @property
+    def capacity(self) -> int:
+        """Slots of the bank of students; 0 where they cannot be replaced."""
+        return self._bank.capacity if self._bank is not None else 0
+
     def fill(self, slot: int, students: Tensors) -> None:
         """Put a product's students into a slot of the bank, between two tiles.
 

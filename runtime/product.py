@@ -81,16 +81,22 @@ class Calibration:
         images: Their names.
         scores: Their image scores.
         peaks: The highest value in each one's anomaly map.
+        residuals: The mean of each one's patch maps, against which drift is watched; empty in cards
+            that were written before it was kept.
         seen_in_training: Whether the students were trained on them; then nothing is guaranteed.
     """
 
     images: tuple[str, ...]
     scores: tuple[float, ...]
     peaks: tuple[float, ...]
+    residuals: tuple[float, ...] = ()
     seen_in_training: bool = False
 
     def __post_init__(self) -> None:
-        if not len(self.images) == len(self.scores) == len(self.peaks) > 0:
+        counts = {len(self.images), len(self.scores), len(self.peaks)}
+        if self.residuals:
+            counts.add(len(self.residuals))
+        if len(counts) > 1 or not self.images:
             raise ValueError(
                 f"calibration has {len(self.images)} images, {len(self.scores)} scores and "
                 f"{len(self.peaks)} peaks; expected as many of each, and at least one"

@@ -1,17 +1,23 @@
 """The exported network on an NVIDIA GPU through a TensorRT engine, in process."""
 
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock, get_ident
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.bank_weights import Tensors
 from runtime.engine import Slots, slots_of
 from runtime.engine_store import BuiltEngine
 from runtime.errors import L2BTError
 from runtime.tensorrt_session import TensorRTSession
+
+Work = ParamSpec("Work")
+Result = TypeVar("Result")
 
 
 class TensorRTEngine:
@@ -55,17 +61,40 @@ class TensorRTEngine:
 
         More tiles than the engine's largest batch run in several.
         """
-        slots = slots_of(tiles, slots)
-        with self._lock:
-            if not self._closing.alive:
-                raise L2BTError("this engine is closed; open a new one")
-            job = self._owner.submit(self._session.run, tiles, slots)
-        return job.result()
+        return self._run(self._session.run, tiles, slots_of(tiles, slots))
+
+    @property
+    def capacity(self) -> int:
+        """Slots of the bank of students; 0 where the plan holds them."""
+        return self._session.capacity
+
+    def fill(self, slot: int, students: Tensors) -> None:
+        """Put a product's students into a slot, between two batches.
+
+        Raises:
+            ModelError: The students cannot be replaced, do not fit, or there is no such slot.
+        """
+        self._run(self._session.fill, slot, students)
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot, between two batches.
+
+        Raises:
+            ModelError: The students cannot be replaced, or there is no such slot.
+        """
+        self._run(self._session.clear, slot)
 
     def close(self) -> None:
         """Release the engine and its memory; may be called twice. Calls before it are finished."""
         with self._lock:
             self._closing()
+
+    def _run(self, work: Callable[Work, Result], *args: Work.args, **named: Work.kwargs) -> Result:
+        with self._lock:
+            if not self._closing.alive:
+                raise L2BTError("this engine is closed; open a new one")
+            job = self._owner.submit(work, *args, **named)
+        return job.result()
 
 
 def _close(owner: ThreadPoolExecutor, session: TensorRTSession) -> None:

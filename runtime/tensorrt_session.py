@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.bank_weights import Tensors
 from runtime.cuda_graph import CudaGraph
 from runtime.engine import Slots
 from runtime.engine_store import BuiltEngine
 from runtime.errors import ModelError
 from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
+from runtime.gpu_bank import GpuBank
 from runtime.tensorrt_library import TensorRTLog, load_tensorrt
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class TensorRTSession:
         self._map_shape: tuple[int, ...] = ()
         self._tiles = self._slots = self._maps = np.empty(0)
         self._device_memory: list[Any] = []
+        self._bank: GpuBank | None = None
         self._contexts: list[trt.IExecutionContext] = []
         self._gpu_context = cuda.Device(0).retain_primary_context()
         try:
@@ -88,6 +91,23 @@ class TensorRTSession:
                 maps[part] = self._maps[:count]
         return maps
 
+    @property
+    def capacity(self) -> int:
+        """Slots of the bank of students; 0 where the plan holds them."""
+        return self._bank.capacity if self._bank is not None else 0
+
+    def fill(self, slot: int, students: Tensors) -> None:
+        """Put a product's students into a slot; see `GpuBank.fill`."""
+        assert self._bank is not None
+        with self._current():
+            self._bank.fill(slot, students)
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot; see `GpuBank.clear`."""
+        assert self._bank is not None
+        with self._current():
+            self._bank.clear(slot)
+
     def close(self) -> None:
         """Release everything; may be called twice, and after a failed start."""
         if self._gpu_context is None:
@@ -100,6 +120,8 @@ class TensorRTSession:
             self._graphs.clear()
             self._contexts.clear()
             self._engine = self._runtime = self._stream = None
+            if self._bank is not None:
+                self._bank.close()
             while self._device_memory:
                 self._device_memory.pop().free()
             self._tiles = self._slots = self._maps = np.empty(0)
@@ -128,6 +150,7 @@ class TensorRTSession:
         )
         for pinned in (self._tiles, self._slots, self._maps):
             self._device_memory.append(self._cuda.mem_alloc(pinned.nbytes))
+        self._bank = GpuBank(tensorrt, self._cuda, loaded)
         self._contexts.append(self._new_context())
 
     def _shape(
@@ -171,7 +194,10 @@ class TensorRTSession:
         if context is None:
             raise ModelError(f"TensorRT gives no context: {self._log.errors()}")
         names = (INPUT_NAME, PRODUCT_NAME, OUTPUT_NAME)
-        for name, memory in zip(names, self._device_memory, strict=True):
+        assert self._bank is not None
+        # The bank's memory keeps its place when it is filled, for recorded graphs too.
+        places = [*zip(names, self._device_memory, strict=True), *self._bank.memory.items()]
+        for name, memory in places:
             if not context.set_tensor_address(name, int(memory)):
                 raise ModelError(f"TensorRT refuses memory for {name!r}: {self._log.errors()}")
         return context

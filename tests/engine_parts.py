@@ -35,16 +35,18 @@ def write_engine(
     model: ExportedModel, engines: Path, machine: EngineMachine = ORIN, **changes: Any
 ) -> BuiltEngine:
     """An engine with a manifest that fits, but whose plan no TensorRT wrote."""
-    folder = engine_folder(engines, model.product.product, machine)
+    folder = engine_folder(engines, model.manifest.name, machine)
     folder.mkdir(parents=True)
     (folder / PLAN_NAME).write_bytes(b"a plan that only a GPU could load")
     fields: dict[str, Any] = {
-        "model": model.product.product,
+        "model": model.manifest.name,
         "plan_sha256": sha256_of_file(folder / PLAN_NAME),
         "onnx_sha256": model.manifest.onnx_sha256["fp16"],
         "precision": "fp16",
         "machine": machine,
         "profile": TileProfile(),
+        "live_products": False,
+        "written": model.manifest.written,
         "proof": PROOF,
         "builder_options": {},
         "build_seconds": 60.0,

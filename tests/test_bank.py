@@ -166,7 +166,7 @@ def test_no_tile_sees_half_of_a_replacement(three: Path) -> None:
         (4, {}, "no slot 4; the bank has 0 to 3"),
         (-1, {}, "no slot -1"),
         (3, {"forward_student.input.weight": np.zeros((8, 8), np.float32)}, "another teacher"),
-        (3, {"forward_student.input.bias": np.full(384, np.nan, np.float32)}, "NaN or infinity"),
+        (3, {"forward_student.input.bias": np.full(384, np.nan, np.float32)}, "NaN, infinity"),
         (3, {"more": np.zeros(1, np.float32)}, "have the tensors .*more"),
     ],
 )
@@ -190,7 +190,7 @@ def test_an_export_has_the_capacity_that_was_asked_for(
 ) -> None:
     wide = export_product(bundle, tmp_path / "wide", precision="fp32", capacity=3)
     assert wide.manifest.capacity == 3
-    assert wide.slot == 0
+    assert wide.store.serving().slot == 0
     narrow, broad = OpenVINOEngine(exported.onnx_path), OpenVINOEngine(wide.onnx_path)
     assert np.abs(narrow.infer(tiles(1)) - broad.infer(tiles(1))).max() < 1e-5
     narrow.close()

@@ -9,8 +9,9 @@ import torch
 
 from runtime.errors import ModelError, OptionError
 from runtime.product import CARD_NAME, ProductCard
+from runtime.students_file import STUDENTS_NAME
 from tests.conftest import make_card
-from train.bundle import STUDENTS_NAME, ProductBundle, open_bundle, write_bundle
+from train.bundle import ProductBundle, open_bundle, write_bundle
 from train.reference import ReferenceDetector
 from train.students import Students
 

@@ -23,6 +23,7 @@ from runtime.tensorrt_library import TensorRTLog
 from train.network import PatchMapNetwork
 from train.students import Students
 from train.teacher import Teacher
+from trt_engines.bank_in_onnx import bank_as_inputs
 from trt_engines.build_plan import build_plan
 from trt_engines.compile_check import CompileResult, compile_without_gpu
 from trt_engines.layers import layers_of_inspector
@@ -64,6 +65,20 @@ def papers_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["8.6", "8.9", "12.0"])
 def compiled(papers_network: Path, request: pytest.FixtureRequest) -> CompileResult:
     return compile_without_gpu(papers_network, request.param, FOUR_TILES)
+
+
+@pytest.fixture(scope="module")
+def live_compiled(papers_network: Path) -> CompileResult:
+    live = papers_network.with_name("live.onnx")
+    bank_as_inputs(papers_network, live)
+    return compile_without_gpu(live, "8.6", FOUR_TILES)
+
+
+def test_students_that_can_be_replaced_cost_no_fused_layer_and_no_precision(
+    compiled: CompileResult, live_compiled: CompileResult
+) -> None:
+    assert live_compiled.proof == compiled.proof
+    assert live_compiled.scratch_bytes <= 1.05 * compiled.scratch_bytes
 
 
 def test_all_twelve_attentions_are_fused(compiled: CompileResult) -> None:

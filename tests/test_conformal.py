@@ -85,10 +85,14 @@ def test_images_seen_in_training_guarantee_nothing_and_say_so() -> None:
     assert "were trained on them" in threshold.method
 
 
-def test_calibration_keeps_the_score_and_the_highest_value_of_each_image() -> None:
-    found = calibrate(iter([("a.png", 0.25, 0.5), ("b.png", 0.5, 1.0)]))
+def test_calibration_keeps_the_score_the_highest_value_and_the_residual_of_each_image() -> None:
+    found = calibrate(iter([("a.png", 0.25, 0.5, 0.1), ("b.png", 0.5, 1.0, 0.2)]))
     assert found == Calibration(
-        images=("a.png", "b.png"), scores=(0.25, 0.5), peaks=(0.5, 1.0), seen_in_training=False
+        images=("a.png", "b.png"),
+        scores=(0.25, 0.5),
+        peaks=(0.5, 1.0),
+        residuals=(0.1, 0.2),
+        seen_in_training=False,
     )
 
 

@@ -100,8 +100,8 @@ def test_a_folder_without_a_manifest_is_refused(exported: ExportedModel, tmp_pat
 def test_a_manifest_of_another_version_is_named(exported: ExportedModel, tmp_path: Path) -> None:
     engine = write_engine(exported, tmp_path)
     path = engine.folder / "manifest.json"
-    path.write_text(path.read_text().replace("l2bt.engine/1", "l2bt.engine/99"))
-    with pytest.raises(EngineMismatchError, match="reads 'l2bt.engine/1'.*--rebuild"):
+    path.write_text(path.read_text().replace("l2bt.engine/2", "l2bt.engine/99"))
+    with pytest.raises(EngineMismatchError, match="reads 'l2bt.engine/2'.*--rebuild"):
         find_engine(exported, ORIN, engines=tmp_path)
 
 

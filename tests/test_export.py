@@ -13,7 +13,6 @@ from runtime.errors import ModelError, OptionError
 from runtime.exported_model import MANIFEST_NAME, ExportedModel
 from runtime.images import ImageArray
 from runtime.openvino_engine import OpenVINOEngine
-from runtime.product import CARD_NAME
 from tests.conftest import SMALL_IMAGE_SIZE, make_card
 from train.bundle import ProductBundle, write_bundle
 from train.data.dataset import Dataset
@@ -24,6 +23,9 @@ from train.students import Students
 @pytest.fixture
 def copy(exported: ExportedModel, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+
+
+FIRST_CARD = Path("products", "plate", "1", "product.json")
 
 
 def tiles_of(images: list[ImageArray], bundle: ProductBundle) -> np.ndarray:  # type: ignore[type-arg]
@@ -100,7 +102,17 @@ def test_a_cut_network_is_refused(copy: Path) -> None:
         ExportedModel.open(copy)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx", MANIFEST_NAME, CARD_NAME])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.onnx",
+        "model.fp16.onnx",
+        MANIFEST_NAME,
+        "products/table.json",
+        "products/plate/1/product.json",
+        "products/plate/1/students.safetensors",
+    ],
+)
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(ModelError, match=name):
@@ -108,8 +120,14 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
 
 
 def test_the_card_of_another_product_is_refused(copy: Path) -> None:
-    make_card(product="bolt").write(copy / CARD_NAME)
-    with pytest.raises(ModelError, match="put the card back"):
+    make_card(product="bolt").write(copy / FIRST_CARD)
+    with pytest.raises(ModelError, match="is the card of 'bolt'; put back that of 'plate'"):
+        ExportedModel.open(copy)
+
+
+def test_the_card_of_other_students_is_refused(copy: Path) -> None:
+    make_card().write(copy / FIRST_CARD)
+    with pytest.raises(ModelError, match="other students than table.json names"):
         ExportedModel.open(copy)
 
 
@@ -117,15 +135,16 @@ def test_a_manifest_of_another_version_is_refused(copy: Path) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST_NAME).read_bytes())
     manifest["schema"] = "l2bt.export/99"
     (copy / MANIFEST_NAME).write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/3'"):
+    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/4'"):
         ExportedModel.open(copy)
 
 
-def test_a_changed_threshold_needs_no_new_export(copy: Path) -> None:
-    card = msgspec.json.decode((copy / CARD_NAME).read_bytes())
-    card["threshold"]["image_score"] = 3.5
-    (copy / CARD_NAME).write_bytes(msgspec.json.encode(card))
-    assert ExportedModel.open(copy).product.threshold.image_score == 3.5
+def test_products_of_another_network_are_refused(copy: Path) -> None:
+    table = msgspec.json.decode((copy / "products" / "table.json").read_bytes())
+    table["capacity"] = 9
+    (copy / "products" / "table.json").write_bytes(msgspec.json.encode(table))
+    with pytest.raises(ModelError, match="put the products back"):
+        ExportedModel.open(copy)
 
 
 def test_a_bundle_with_another_teacher_is_not_exported(tmp_path: Path) -> None:

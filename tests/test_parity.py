@@ -14,6 +14,7 @@ from benchmarks.parity.compare import ImageParity, ParityLimits, ParityResult, c
 from benchmarks.parity.run import run_parity, write_results
 from benchmarks.parity.stress import Stress
 from benchmarks.parity.ways import Places, Way
+from runtime.catalogue import SingleProduct
 from runtime.detector import Detector, EngineDetector
 from runtime.errors import OptionError
 from runtime.exported_model import ExportedModel
@@ -38,7 +39,7 @@ class ShiftedEngine(OpenVINOEngine):
 def shifted(exported: ExportedModel, factor: float) -> EngineDetector:
     engine = ShiftedEngine(exported.onnx_path)
     engine.factor = factor
-    return EngineDetector(engine, exported.product)
+    return EngineDetector(engine, exported.written_products())
 
 
 def row(**changes: object) -> ImageParity:
@@ -161,7 +162,7 @@ def test_another_threshold_is_refused(
     card = exported.product
     other = replace(card, threshold=replace(card.threshold, image_score=9.0))
     with (
-        EngineDetector(OpenVINOEngine(exported.onnx_path), other) as candidate,
+        EngineDetector(OpenVINOEngine(exported.onnx_path), SingleProduct(other)) as candidate,
         pytest.raises(OptionError, match="differ in their card's threshold"),
     ):
         compare(detector, [candidate], small_dataset.test[:1])

@@ -24,7 +24,7 @@ def test_the_production_configuration_is_the_reviewed_one(name: str) -> None:
     assert text == (GOLDEN / f"{name}.pbtxt").read_text()
 
 
-@pytest.mark.parametrize("name", ["engine", "postprocess"])
+@pytest.mark.parametrize("name", ["preprocess", "engine", "postprocess"])
 def test_the_cpu_configuration_is_the_reviewed_one(name: str) -> None:
     text = to_text(cpu_configs(SPECS, RepositorySettings())[name])
     assert text == (GOLDEN / f"{name}.cpu.pbtxt").read_text()

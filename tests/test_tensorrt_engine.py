@@ -24,6 +24,7 @@ from runtime.tensorrt_engine import TensorRTEngine
 from tests.engine_parts import write_engine
 
 SIDE, GRID, LARGEST = 28, 2, 3
+BIAS = "students.forward_student.input.bias_half"
 
 
 class Machine:
@@ -37,17 +38,21 @@ class Machine:
         self.context_depth = 0
         self.fails = False
         self.slot_dtype: type[np.generic] = np.int32
+        self.bank: dict[str, tuple[tuple[int, ...], Any]] = {}
 
     def touched(self) -> None:
         self.threads.add(threading.get_ident())
 
-    def run(self, addresses: list[int], count: int) -> bool:
+    def run(self, places: dict[str, int], count: int) -> bool:
         self.touched()
-        tiles, slots, maps = addresses
+        tiles, slots, maps = (places[name] for name in ("tiles", "product", "patch_map"))
         assert self.context_depth == 1
         if self.fails:
             return False
         means = self.memory[tiles][:count].mean(axis=(1, 2, 3)) + self.memory[slots][:count]
+        if self.bank:
+            # What the network computes with these students, as far as it matters here.
+            means += self.memory[places[BIAS]][self.memory[slots][:count], 0, 0]
         self.memory[maps][:count] = means[:, None, None]
         self.batches.append(count)
         return True
@@ -57,6 +62,7 @@ class DeviceMemory:
     def __init__(self, machine: Machine, nbytes: int) -> None:
         self.machine, self.address = machine, 1000 + len(machine.memory)
         buffers = (
+            *(np.zeros(shape, dtype) for shape, dtype in machine.bank.values()),
             np.zeros((LARGEST, SIDE, SIDE, 3), np.uint8),
             np.zeros(LARGEST, np.int32),
             np.zeros((LARGEST, GRID, GRID), np.float32),
@@ -91,6 +97,7 @@ def cuda_of(machine: Machine) -> SimpleNamespace:
         Stream=lambda: SimpleNamespace(handle=7, synchronize=machine.touched),
         mem_alloc=lambda nbytes: DeviceMemory(machine, nbytes),
         pagelocked_empty=np.empty,
+        memcpy_htod=lambda memory, array: to_device(memory, array, None),
         memcpy_htod_async=to_device,
         memcpy_dtoh_async=to_host,
     )
@@ -112,8 +119,7 @@ class ExecutionContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert self.counts["tiles"] == self.counts["product"]
-        names = ("tiles", "product", "patch_map")
-        return self.machine.run([self.addresses[name] for name in names], self.counts["tiles"])
+        return self.machine.run(self.addresses, self.counts["tiles"])
 
 
 def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
@@ -125,8 +131,11 @@ def tensorrt_of(machine: Machine, *, loads: bool) -> SimpleNamespace:
         "product": ((-1,), machine.slot_dtype),
         "patch_map": ((-1, GRID, GRID), np.float32),
     }
+    tensors.update(machine.bank)
     engine = SimpleNamespace(
         create_execution_context=lambda: ExecutionContext(machine),
+        num_io_tensors=len(tensors),
+        get_tensor_name=lambda index: list(tensors)[index],
         get_tensor_shape=lambda name: tensors[name][0],
         get_tensor_dtype=lambda name: tensors[name][1],
     )
@@ -363,3 +372,56 @@ def test_an_engine_of_another_network_is_refused(
     with pytest.raises(ModelError, match="'product' is .* int64; expected any number of int32"):
         TensorRTEngine(built)
     assert machine.context_depth == 0
+
+
+def bias(value: float) -> dict[str, npt.NDArray[np.float32]]:
+    return {"forward_student.input.bias": np.full(8, value, np.float32)}
+
+
+@pytest.fixture
+def live(built: BuiltEngine, machine: Machine) -> BuiltEngine:
+    machine.bank = {BIAS: ((4, 1, 8), np.float16)}
+    return built
+
+
+@pytest.mark.usefixtures("live", "stand_ins")
+def test_live_students_are_filled_replaced_and_emptied_on_the_gpu(
+    built: BuiltEngine, machine: Machine
+) -> None:
+    engine = TensorRTEngine(built)
+    given, slots = tiles(2), np.array([1, 2], np.int32)
+    assert engine.capacity == 4
+    assert np.isnan(engine.infer(given, slots)).all()
+    engine.fill(1, bias(10))
+    engine.fill(2, bias(20))
+    plain = expected(given) + slots[:, None, None]
+    added = np.array([10, 20])[:, None, None]
+    assert np.allclose(engine.infer(given, slots), plain + added)
+    engine.fill(2, bias(30))
+    engine.clear(1)
+    found = engine.infer(given, slots)
+    assert np.isnan(found[0]).all()
+    assert np.allclose(found[1], plain[1] + 30)
+    engine.close()
+    assert (machine.freed, machine.context_depth) == (4, 0)
+    assert len(machine.threads) == 1
+
+
+@pytest.mark.usefixtures("live", "stand_ins")
+def test_a_weight_that_fp16_cannot_hold_leaves_the_slot_as_it_was(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    engine.fill(1, bias(10))
+    before = engine.infer(tiles(1), np.array([1], np.int32))
+    with pytest.raises(ModelError, match="more than float16 can"):
+        engine.fill(1, bias(70_000))
+    assert np.array_equal(engine.infer(tiles(1), np.array([1], np.int32)), before)
+    engine.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_an_engine_that_holds_its_students_refuses_others(built: BuiltEngine) -> None:
+    engine = TensorRTEngine(built)
+    assert engine.capacity == 0
+    with pytest.raises(ModelError, match="--live-products"):
+        engine.fill(0, bias(1))
+    engine.close()

@@ -134,18 +134,22 @@ def test_a_bundle_is_whole_after_its_threshold_was_changed(
     assert threshold.image_score < bundle.card.threshold.image_score
 
 
-def test_a_server_takes_the_threshold_of_its_repository_when_it_starts(
+def test_a_running_server_takes_over_the_threshold_of_its_repository(
     repository: Path, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
-    result = l2bt("threshold", copy, "--image-score", 1e-9, folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "when it is started again" in result.stdout
+    image = small_dataset.test[0].source()
     with (
         TritonServer(copy, free_ports(tmp_path / "log.txt")) as server,
         Client(server.grpc_address) as client,
     ):
-        assert client.inspect(small_dataset.test[0].source()).verdict == "defective"
+        before = client.inspect(image)
+        result = l2bt("threshold", copy, "--image-score", 1e-9, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        after = client.inspect(image)
+        assert (before.verdict, before.version) == ("good", 1)
+        assert (after.verdict, after.version) == ("defective", 2)
+        assert after.score == before.score
         card = client.read_card()
         assert card == CardFiles.find(copy).card
         assert card.threshold.image_score == 1e-9

@@ -11,11 +11,11 @@ import pytest
 
 from export.fuse import export_product
 from l2bt import open_inspector
+from runtime.card_files import CardFiles
 from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import BadImageError, ModelError, OptionError
 from runtime.exported_model import ExportedModel
-from runtime.product import CARD_NAME
 from tests.conftest import free_ports, random_image
 from tests.test_command_line import l2bt
 from tests.test_server import engine_statistics
@@ -180,8 +180,8 @@ def test_a_scale_that_was_changed_in_the_card_by_hand_is_refused(
     tiled_export: ExportedModel, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(tiled_export.folder, tmp_path / "model"))
-    text = (model / CARD_NAME).read_text()
-    (model / CARD_NAME).write_text(text.replace('"scale": 1.0', '"scale": 0.7'))
+    path = CardFiles.find(model).path
+    path.write_text(path.read_text().replace('"scale": 1.0', '"scale": 0.7'))
     with pytest.raises(ModelError, match=r"scale 0\.7: the students of plate were trained at 1"):
         Detector(model)
 

@@ -11,8 +11,9 @@ import torch
 import train.features
 import train.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
+from runtime.students_file import STUDENTS_NAME
 from tests.conftest import SMALL_IMAGE_SIZE
-from train.bundle import STUDENTS_NAME, ProductBundle
+from train.bundle import ProductBundle
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.fit import fit

@@ -10,9 +10,8 @@ from safetensors.torch import load, save
 from runtime.atomic_write import atomic_folder, atomic_write, sha256_of_file
 from runtime.errors import ModelError
 from runtime.product import CARD_NAME, ProductCard
+from runtime.students_file import STUDENTS_NAME, check_students
 from train.students import Students
-
-STUDENTS_NAME = "students.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +54,7 @@ def open_bundle(folder: Path) -> ProductBundle:
     """
     weights = folder / STUDENTS_NAME
     card = ProductCard.read(folder / CARD_NAME)
-    if not weights.is_file():
-        raise ModelError(f"{weights} is missing; {folder} is no whole product bundle")
-    found = sha256_of_file(weights)
-    if found != card.students_sha256:
-        raise ModelError(
-            f"{weights} has SHA-256 {found[:12]}..., {CARD_NAME} says "
-            f"{card.students_sha256[:12]}...: it was cut or swapped; train the product again"
-        )
+    check_students(weights, sha256=card.students_sha256)
     students = Students(card.teacher.dimension)
     try:
         students.load_state_dict(load(weights.read_bytes()))

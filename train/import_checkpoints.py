@@ -134,12 +134,13 @@ def _calibrate(
     if not dataset.train:
         raise DatasetError(f"{dataset.product} has no good images to find a threshold with")
 
-    def scored(sample: Sample) -> tuple[str, float, float]:
+    def scored(sample: Sample) -> tuple[str, float, float, float]:
         pixels = sample.pixels()
         cut = geometry.for_image(*pixels.shape[:2])
         tiles = torch.tensor(cut.cut(pixels), device=network.teacher.device)
-        pixel_map = cut.pixel_map(network(tiles).cpu().numpy())
-        return sample.name, pixel_map.score(), pixel_map.peak()
+        patch_maps = network(tiles).cpu().numpy()
+        pixel_map = cut.pixel_map(patch_maps)
+        return sample.name, pixel_map.score(), pixel_map.peak(), float(patch_maps.mean())
 
     samples = tqdm(dataset.train, desc="threshold", unit="image")
     return calibrate(map(scored, samples), seen_in_training=True)

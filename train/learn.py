@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
@@ -18,8 +19,7 @@ from runtime.area import InspectionArea
 from runtime.atomic_write import check_replaceable
 from runtime.conformal import calibrate, check_false_alarm_rate, choose_threshold
 from runtime.errors import DatasetError, OptionError, TrainingError
-from runtime.geometry import Geometry, GeometrySettings
-from runtime.pixel_map import PixelMap
+from runtime.geometry import GeometrySettings
 from runtime.product import CARD_NAME, Calibration, ProductCard, check_product_name
 from train.bundle import ProductBundle, write_bundle
 from train.data.dataset import Dataset, Sample
@@ -171,30 +171,26 @@ def _calibrate(
     geometry: GeometrySettings,
     area: InspectionArea | None,
 ) -> Calibration:
-    def held_out() -> Iterator[tuple[str, float, float]]:
+    def held_out() -> Iterator[tuple[str, float, float, float]]:
         numbers = range(first, len(cache.image_sizes))
         for number in tqdm(numbers, desc="threshold", unit="image"):
-            pixel_map = map_from_tokens(
-                cache.tokens_of(number),
-                students,
-                geometry.for_image(*cache.image_sizes[number], area=area),
-            )
-            yield ordered[number].name, pixel_map.score(), pixel_map.peak()
+            patch_maps = _patch_maps(cache.tokens_of(number), students, geometry.grid_side)
+            cut = geometry.for_image(*cache.image_sizes[number], area=area)
+            pixel_map = cut.pixel_map(patch_maps)
+            residual = float(patch_maps.mean())
+            yield ordered[number].name, pixel_map.score(), pixel_map.peak(), residual
 
     return calibrate(held_out())
 
 
 @torch.inference_mode()
-def map_from_tokens(
-    tokens: np.ndarray[Any, np.dtype[np.float16]],
-    students: Students,
-    geometry: Geometry,
-) -> PixelMap:
-    """The anomaly map of one image from the cached (tiles, T, 2, D) teacher tokens."""
+def _patch_maps(
+    tokens: np.ndarray[Any, np.dtype[np.float16]], students: Students, side: int
+) -> npt.NDArray[np.float32]:
+    """The (tiles, side, side) patch maps of one image's cached (tiles, T, 2, D) teacher tokens."""
     both = torch.from_numpy(tokens.astype(np.float32))
-    side = geometry.settings.grid_side
-    patch_maps = students(both[:, :, 0], both[:, :, 1]).reshape(-1, side, side)
-    return geometry.pixel_map(patch_maps.numpy())
+    maps: npt.NDArray[np.float32] = students(both[:, :, 0], both[:, :, 1]).numpy()
+    return maps.reshape(-1, side, side)
 
 
 def _fingerprint(

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from runtime.catalogue import SingleProduct
 from runtime.detector import EngineDetector
 from runtime.engine import Slots, slots_of
 from runtime.errors import ModelError
@@ -74,7 +75,7 @@ class ReferenceDetector(EngineDetector):
         network = load_network(
             opened, teacher_weights=teacher_weights, device=device, precision=precision
         )
-        super().__init__(TorchEngine(network, precision=precision), opened.card)
+        super().__init__(TorchEngine(network, precision=precision), SingleProduct(opened.card))
 
 
 def load_network(

@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 from runtime.atomic_write import atomic_folder, atomic_write
+from runtime.change_products import change_card
 from runtime.engine_manifest import PLAN_NAME
-from runtime.engine_store import BuiltEngine
+from runtime.engine_store import SERVED_MANIFEST_NAME, BuiltEngine
 from runtime.errors import OptionError
 from runtime.exported_model import MANIFEST_NAME, ONNX_NAME, ExportedModel
 from runtime.json_files import write_json
-from runtime.product import CARD_NAME
+from runtime.product_store import STORE, ProductStore
 from runtime.server_interface import ENSEMBLE
 from triton_repo.check import check_repository
 from triton_repo.configs import (
@@ -23,7 +24,6 @@ from triton_repo.configs import (
     to_text,
 )
 
-ENGINE_MANIFEST_NAME = "engine.json"
 CPU = "cpu"
 VERSION = "1"
 _SOURCES = Path(__file__).parent / "python_models"
@@ -35,6 +35,8 @@ def build_repository(
     *,
     settings: RepositorySettings | None = None,
     engine: BuiltEngine | None = None,
+    scale: float | None = None,
+    force_scale: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a model repository that serves the exported model, and check it.
@@ -48,24 +50,25 @@ def build_repository(
         settings: What may be chosen.
         engine: A TensorRT engine of this model, built on the machine that will serve it. Without it
             the repository serves on a CPU only.
+        scale: Tile scale of its only product, where it shall not be that of training.
+        force_scale: Insist on a scale that the students have not seen.
         overwrite: Replace an existing folder.
 
     Raises:
         OptionError: `out` exists and overwriting was not asked for, or its path has a space.
+            The scale cannot be had.
             The engine takes fewer tiles at once than are asked for.
         ModelError: The repository does not hold together.
     """
     settings = settings or RepositorySettings()
     if " " in str(out.resolve()):
         raise OptionError(f"{out.resolve()} has a space, with which Triton hangs; choose another")
-    profile, engine_name = None, "tensorrt gpu"
+    manifest = engine.manifest if engine is not None else None
     if engine is not None:
-        manifest = engine.manifest
-        settings = settings.for_engine(manifest.profile, name=str(engine.folder))
-        profile, engine_name = manifest.profile, manifest.description
+        settings = settings.for_engine(engine.manifest.profile, name=str(engine.folder))
     specs = TensorSpecs(image_size=model.manifest.image_size, grid_side=model.manifest.grid_side)
     with atomic_folder(out, marker=ENSEMBLE, replace=overwrite) as temporary:
-        production = model_configs(specs, settings, profile=profile, engine_name=engine_name)
+        production = model_configs(specs, settings, engine_manifest=manifest)
         for name, config in production.items():
             (temporary / name / VERSION).mkdir(parents=True)
             # Git and some copying tools leave out empty folders, and Triton needs the ensemble's.
@@ -75,17 +78,18 @@ def build_repository(
             atomic_write(temporary / name / "configs" / f"{CPU}.pbtxt", to_text(config))
         for name in (PREPROCESS, ENGINE, POSTPROCESS):
             shutil.copyfile(_SOURCES / f"{name}.py", temporary / name / VERSION / "model.py")
-        for name in (PREPROCESS, POSTPROCESS):
-            model.product.write(temporary / name / VERSION / CARD_NAME)
-        shutil.copyfile(
-            model.folder / MANIFEST_NAME, temporary / PREPROCESS / VERSION / MANIFEST_NAME
+        shutil.copytree(
+            model.store.folder, temporary / ENSEMBLE / STORE, ignore=shutil.ignore_patterns(".*")
         )
+        if scale is not None:
+            store = ProductStore.of(temporary)
+            change_card(store, store.serving().card.at_scale(scale, force=force_scale))
         version = temporary / ENGINE / VERSION
         for part in (ONNX_NAME, MANIFEST_NAME):
             shutil.copyfile(model.folder / part, version / part)
         if engine is not None:
             shutil.copyfile(engine.plan_path, version / PLAN_NAME)
-            write_json(version / ENGINE_MANIFEST_NAME, engine.manifest)
+            write_json(version / SERVED_MANIFEST_NAME, engine.manifest)
         for config_name in (CPU,) if engine is None else (CPU, None):
             check_repository(temporary, config_name=config_name)
     return out

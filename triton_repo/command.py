@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,14 +42,20 @@ def repository(
     from triton_repo.build import build_repository
 
     exported = ExportedModel.open(model)
-    if scale is not None:
-        card = exported.product.at_scale(scale, force=force_scale)
-        exported = replace(exported, product=card)
-    elif force_scale:
+    if force_scale and scale is None:
         raise OptionError("--force-scale belongs to --scale, which is missing")
     opened = open_engine(engine, exported) if engine is not None else None
-    built = build_repository(exported, out, settings=settings, engine=opened, overwrite=overwrite)
-    print(f"serves {exported.product.product} on {'CPU and GPU' if engine else 'a CPU'}")
+    built = build_repository(
+        exported,
+        out,
+        settings=settings,
+        engine=opened,
+        scale=scale,
+        force_scale=force_scale,
+        overwrite=overwrite,
+    )
+    products = ", ".join(sorted(exported.store.table().active)) or "no product yet"
+    print(f"serves {products} on {'CPU and GPU' if engine else 'a CPU'}")
     print(built)
 
 

@@ -4,17 +4,19 @@ The ensemble has three steps. `preprocess` and `postprocess` take one image a re
 batch is 0); the engine batches, so that tiles of concurrent requests run together.
 """
 
+import json
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from runtime.engine_manifest import PLAN_NAME, TileProfile
+from runtime.engine_manifest import PLAN_NAME, EngineManifest, TileProfile
 from runtime.errors import OptionError
 from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 from runtime.server_interface import (
     ANOMALY_MAP,
+    ASSIGNMENT,
     DETAILS,
     ENCODED,
     ENSEMBLE,
@@ -152,6 +154,7 @@ class TensorSpecs:
     def context(self) -> tuple[TensorSpec, ...]:
         """What goes past the engine, from `preprocess` to `postprocess`."""
         return (
+            TensorSpec(name=ASSIGNMENT, dtype="TYPE_INT64", dims=(1,)),
             TensorSpec(name=IMAGE_SIZE, dtype="TYPE_INT32", dims=(2,)),
             TensorSpec(name=STAMPS_NS, dtype="TYPE_INT64", dims=(3,)),
         )
@@ -177,40 +180,47 @@ def model_configs(
     specs: TensorSpecs,
     settings: RepositorySettings,
     *,
-    profile: TileProfile | None = None,
-    engine_name: str = "tensorrt gpu",
+    engine_manifest: EngineManifest | None = None,
 ) -> dict[str, Any]:
     """The production configuration of each model, as `ModelConfig` protobufs by model name.
 
     Args:
         specs: The tensors.
         settings: What may be chosen.
-        profile: Batch sizes of the TensorRT engine, which is warmed up for one tile and for the
-            best number.
-        engine_name: What the answers call it.
+        engine_manifest: That of the TensorRT engine, which is warmed up for one tile and for the
+            best number. If its products are live, a python model runs it.
     """
-    pre_outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
     post_inputs = (batch_of(specs.patch_map), *specs.context)
-    engine = _model(
-        ENGINE,
-        specs.engine_inputs,
-        (specs.patch_map,),
-        instances=settings.gpu_instances,
-        # A plan runs on every GPU that Triton sees, and on nothing else.
-        kind="KIND_AUTO",
-        batch=_most_tiles(settings),
-        platform="tensorrt_plan",
-        default_model_filename=PLAN_NAME,
-    )
-    _batch_dynamically(engine, settings)
-    engine.optimization.cuda.graphs = settings.cuda_graphs
-    profile = profile or TileProfile()
+    is_live = engine_manifest is not None and engine_manifest.live_products
+    if is_live:
+        engine = _python_engine(specs, settings)
+        engine.parameters["device"].string_value = "gpu"
+    else:
+        engine = _model(
+            ENGINE,
+            specs.engine_inputs,
+            (specs.patch_map,),
+            instances=settings.gpu_instances,
+            # A plan runs on every GPU that Triton sees, and on nothing else.
+            kind="KIND_AUTO",
+            batch=_most_tiles(settings),
+            platform="tensorrt_plan",
+            default_model_filename=PLAN_NAME,
+        )
+        _batch_dynamically(engine, settings)
+        engine.optimization.cuda.graphs = settings.cuda_graphs
+    profile = engine_manifest.profile if engine_manifest is not None else TileProfile()
     for tiles in sorted({1, min(profile.best, _most_tiles(settings))}):
         _warm_up(engine, specs.engine_inputs, tiles)
-    preprocess = _image_model(PREPROCESS, specs.images, pre_outputs, settings)
-    preprocess.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
+    preprocess = _preprocess(specs, settings)
+    if engine_manifest is not None and not is_live:
+        # Triton's TensorRT backend cannot be given other students than the plan's.
+        written = {str(slot): sha256 for slot, sha256 in engine_manifest.written.items()}
+        preprocess.parameters["written"].string_value = json.dumps(written)
     postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
-    postprocess.parameters["engine"].string_value = engine_name
+    postprocess.parameters["engine"].string_value = (
+        engine_manifest.description if engine_manifest is not None else "tensorrt gpu"
+    )
     return {
         PREPROCESS: preprocess,
         ENGINE: engine,
@@ -221,7 +231,30 @@ def model_configs(
 
 def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
     """What differs with `--model-config-name=cpu`: the engine is a python model with OpenVINO."""
-    engine = _model(
+    engine = _python_engine(specs, settings)
+    engine.parameters["device"].string_value = "cpu"
+    engine.parameters["precision"].string_value = settings.cpu_precision
+    engine.parameters["threads"].string_value = str(settings.cpu_threads)
+    postprocess = model_configs(specs, settings)[POSTPROCESS]
+    postprocess.parameters["engine"].string_value = f"openvino cpu {settings.cpu_precision}"
+    return {PREPROCESS: _preprocess(specs, settings), ENGINE: engine, POSTPROCESS: postprocess}
+
+
+def to_text(config: Any) -> str:
+    """A configuration as the text of `config.pbtxt`."""
+    text_format: Any = require("google.protobuf.text_format")
+    return str(text_format.MessageToString(config))
+
+
+def _preprocess(specs: TensorSpecs, settings: RepositorySettings) -> Any:
+    outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
+    config = _image_model(PREPROCESS, specs.images, outputs, settings)
+    config.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
+    return config
+
+
+def _python_engine(specs: TensorSpecs, settings: RepositorySettings) -> Any:
+    config = _model(
         ENGINE,
         specs.engine_inputs,
         (specs.patch_map,),
@@ -230,18 +263,8 @@ def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, A
         kind="KIND_CPU",
         batch=_most_tiles(settings),
     )
-    _batch_dynamically(engine, settings)
-    engine.parameters["precision"].string_value = settings.cpu_precision
-    engine.parameters["threads"].string_value = str(settings.cpu_threads)
-    postprocess = model_configs(specs, settings)[POSTPROCESS]
-    postprocess.parameters["engine"].string_value = f"openvino cpu {settings.cpu_precision}"
-    return {ENGINE: engine, POSTPROCESS: postprocess}
-
-
-def to_text(config: Any) -> str:
-    """A configuration as the text of `config.pbtxt`."""
-    text_format: Any = require("google.protobuf.text_format")
-    return str(text_format.MessageToString(config))
+    _batch_dynamically(config, settings)
+    return config
 
 
 def _image_model(

@@ -7,12 +7,12 @@ from pathlib import Path
 from runtime.atomic_write import sha256_of_file
 from runtime.doctor import MISSING, NOTE, OK, Check
 from runtime.engine_manifest import PLAN_NAME, EngineMachine, EngineManifest
-from runtime.engine_store import other_machine
+from runtime.engine_store import SERVED_MANIFEST_NAME, other_machine
 from runtime.errors import EngineMismatchError, L2BTError
 from runtime.gpu import find_gpu
 from runtime.json_files import read_json
 from runtime.tensorrt_library import library_version
-from triton_repo.build import CPU, ENGINE_MANIFEST_NAME, VERSION
+from triton_repo.build import CPU, VERSION
 from triton_repo.check import check_repository
 from triton_repo.configs import ENGINE
 from triton_repo.home import check_stub, prepare_home, server_environment
@@ -60,7 +60,7 @@ def check_models(repository: Path, *, device: str) -> Iterator[Check]:
 def _check_engine(folder: Path, *, needed: bool) -> Check:
     name = f"engine of {folder.parents[1]}"
     try:
-        manifest = read_json(folder / ENGINE_MANIFEST_NAME, EngineManifest)
+        manifest = read_json(folder / SERVED_MANIFEST_NAME, EngineManifest)
         if sha256_of_file(folder / PLAN_NAME) != manifest.plan_sha256:
             raise EngineMismatchError(
                 f"{folder / PLAN_NAME} is not the file that its manifest describes: it was cut or "

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from runtime.atomic_write import atomic_folder, atomic_write, sha256_of_file
@@ -21,6 +22,7 @@ from runtime.errors import EngineMismatchError, ModelError
 from runtime.exported_model import ExportedModel
 from runtime.json_files import read_json, write_json
 from runtime.tensorrt_library import TensorRTLog, load_tensorrt
+from trt_engines.bank_in_onnx import write_network
 from trt_engines.build_plan import build_plan
 from trt_engines.layers import layers_of_inspector
 from trt_engines.options import EngineOptions
@@ -49,15 +51,19 @@ def build_engine(
         ModelError: No engine came out, or it is not what its label says; nothing is kept then.
     """
     options = options or EngineOptions()
-    onnx_path = model.path_of(options.precision)
     tensorrt, gpu = load_tensorrt()
     machine = EngineMachine.of(gpu, tensorrt.__version__)
-    folder = engine_folder(engines, model.product.product, machine)
-    roles = NodeRoles.of(onnx_path)
+    folder = engine_folder(engines, model.manifest.name, machine)
     log = TensorRTLog()
-    with atomic_folder(
-        folder, marker=MANIFEST_NAME, replace=rebuild, option="--rebuild"
-    ) as temporary:
+    with (
+        atomic_folder(
+            folder, marker=MANIFEST_NAME, replace=rebuild, option="--rebuild"
+        ) as temporary,
+        TemporaryDirectory() as scratch,
+    ):
+        onnx_path = Path(scratch) / "network.onnx"
+        written = write_network(model, options.precision, onnx_path, live=options.live_products)
+        roles = NodeRoles.of(onnx_path)
         start = time.monotonic()
         plan = build_plan(
             tensorrt,
@@ -74,12 +80,14 @@ def build_engine(
         if options.precision == "fp16":
             proof = _prove(tensorrt, plan, roles, options.profile, log)
         manifest = EngineManifest(
-            model=model.product.product,
+            model=model.manifest.name,
             plan_sha256=sha256_of_file(temporary / PLAN_NAME),
             onnx_sha256=model.manifest.onnx_sha256[options.precision],
             precision=options.precision,
             machine=machine,
             profile=options.profile,
+            live_products=options.live_products,
+            written=written,
             proof=proof,
             builder_options={name: str(value) for name, value in asdict(options).items()},
             build_seconds=round(seconds, 1),
@@ -107,7 +115,7 @@ def build_if_needed(folder: Path, *, engines: Path = ENGINES, precision: str | N
         find_engine(model, machine, engines=engines, precision=precision)
     except EngineMismatchError as error:
         print(f"building an engine, since {error}", file=sys.stderr)
-        before = engine_folder(engines, model.product.product, machine) / MANIFEST_NAME
+        before = engine_folder(engines, model.manifest.name, machine) / MANIFEST_NAME
         options = _options_of(before)
         if precision is not None:
             options = replace(options, precision=precision)
@@ -124,6 +132,7 @@ def _options_of(manifest_path: Path) -> EngineOptions:
         precision=manifest.precision,
         best_batch=manifest.profile.best,
         largest_batch=manifest.profile.largest,
+        live_products=manifest.live_products,
     )
 
 
@@ -138,8 +147,9 @@ def _prove(
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT:
-            sizes = tuple(engine.get_tensor_shape(name))[1:]
-            context.set_input_shape(name, (profile.best, *sizes))
+            batch, *sizes = tuple(engine.get_tensor_shape(name))
+            if batch == -1:
+                context.set_input_shape(name, (profile.best, *sizes))
     inspector = engine.create_engine_inspector()
     # Without shapes a dynamic engine's layers say "N/A" for their precision.
     inspector.execution_context = context

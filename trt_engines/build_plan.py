@@ -112,7 +112,9 @@ def _add_profile(
     optimisation = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        shape = tuple(tensor.shape)[1:]
+        batch, *shape = tuple(tensor.shape)
+        if batch != -1:
+            continue
         optimisation.set_shape(
             tensor.name,
             (1, *shape),

@@ -24,6 +24,10 @@ class EngineOptions:
             is.
         builder_level: Effort of the search for kernels, 0 to 5; 3 is TensorRT's own default.
         timing_cache: Keep what was measured for the next build on this GPU and version.
+        live_products: Keep the students in memory that can be written while the engine is loaded,
+            so that products come and go without another build. The server then runs the engine in
+            a python model instead of Triton's TensorRT backend. Otherwise the engine holds the
+            products that are active when it is built.
         tf32: Let FP32 products round to TF32 on GPUs that have it. Those of an FP16 engine are
             FP16 whatever is chosen here.
     """
@@ -34,6 +38,7 @@ class EngineOptions:
     workspace_mib: int = 0
     builder_level: int = 3
     timing_cache: Annotated[bool, Parameter(negative="--no-timing-cache")] = True
+    live_products: bool = False
     tf32: bool = False
 
     def __post_init__(self) -> None:

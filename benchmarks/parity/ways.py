@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.parity.stress import Stress
+from runtime.catalogue import SingleProduct
 from runtime.client import Client
 from runtime.detector import Detector, EngineDetector
 from runtime.engine_store import ENGINES
@@ -114,10 +115,10 @@ def _open_exported(folder: Path, how: str, places: Places) -> EngineDetector:
     if how == "fp16":
         engine = OpenVINOEngine(path, precision="f32")
         engine.description += " of the fp16 file"
-        return EngineDetector(engine, exported.product, slot=exported.slot)
+        return EngineDetector(engine, exported.written_products())
     from export.emulated_engine import EmulatedHalfEngine
 
-    return EngineDetector(EmulatedHalfEngine(path), exported.product, slot=exported.slot)
+    return EngineDetector(EmulatedHalfEngine(path), exported.written_products())
 
 
 def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
@@ -136,7 +137,7 @@ def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
     if places.stress is not None:
         places.stress.apply(network)
     if not is_emulated:
-        return EngineDetector(TorchEngine(network, precision=how), bundle.card)
+        return EngineDetector(TorchEngine(network, precision=how), SingleProduct(bundle.card))
     with tempfile.TemporaryDirectory() as temporary:
         fp32, fp16 = Path(temporary) / "fp32.onnx", Path(temporary) / "fp16.onnx"
         trace(bank_network(network), fp32)
@@ -144,4 +145,4 @@ def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
         engine = EmulatedHalfEngine(fp16)
     if how == "naive":
         engine.description += ", everything in fp16"
-    return EngineDetector(engine, bundle.card)
+    return EngineDetector(engine, SingleProduct(bundle.card))

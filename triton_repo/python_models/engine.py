@@ -1,4 +1,8 @@
-"""Step 2 without a GPU: the same tensors as the TensorRT engine, the same ONNX by OpenVINO."""
+"""Step 2 where Triton's TensorRT backend does not take it.
+
+Without a GPU: the same tensors as the TensorRT engine, the same ONNX by OpenVINO. With one: a
+TensorRT engine in process, whose students can be replaced while it is loaded.
+"""
 
 import json
 from pathlib import Path
@@ -7,23 +11,43 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.exported_model import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, PRODUCT_NAME
+from runtime.bank_filler import BankFiller
+from runtime.engine import FillableEngine
+from runtime.exported_model import (
+    INPUT_NAME,
+    MANIFEST_NAME,
+    ONNX_NAME,
+    OUTPUT_NAME,
+    PRODUCT_NAME,
+    Manifest,
+)
+from runtime.json_files import read_json
 from runtime.openvino_engine import OpenVINOEngine
+from runtime.product_store import ProductStore
 
 
 class TritonPythonModel:
     """Runs the tiles of all requests of a dynamic batch together."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Compile the network for the precision and threads of the configuration."""
-        parameters = json.loads(args["model_config"])["parameters"]
-        threads = int(parameters["threads"]["string_value"])
-        self._engine = OpenVINOEngine(
-            Path(args["model_repository"]) / args["model_version"] / ONNX_NAME,
-            precision=parameters["precision"]["string_value"],
-            threads=threads or None,
-        )
-        pb_utils.Logger.log_info(f"engine: {self._engine.description}, {threads or 'all'} threads")
+        """Load the network, for the device that the configuration names, and fill its bank."""
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        model = Path(args["model_repository"])
+        version = model / args["model_version"]
+        self._engine: FillableEngine
+        if parameters["device"] == "gpu":
+            self._engine, written = _open_tensorrt(version), {}
+        else:
+            self._engine = OpenVINOEngine(
+                version / ONNX_NAME,
+                precision=parameters["precision"],
+                threads=int(parameters["threads"]) or None,
+            )
+            written = read_json(version / MANIFEST_NAME, Manifest).written
+        self._filler = BankFiller(ProductStore.of(model.parent), self._engine, written=written)
+        self._update_bank()
+        pb_utils.Logger.log_info(f"engine: {self._engine.description}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order."""
@@ -31,6 +55,8 @@ class TritonPythonModel:
         tiles = batches[0] if len(batches) == 1 else np.concatenate(batches)
         slots = np.concatenate([_input(request, PRODUCT_NAME).reshape(-1) for request in requests])
         try:
+            # After the requests arrived, so that the bank is at least as new as what they ask for.
+            self._update_bank()
             patch_maps = self._engine.infer(tiles, slots)
         except Exception as error:
             pb_utils.Logger.log_error(f"engine: {error!r}")
@@ -44,9 +70,20 @@ class TritonPythonModel:
             for part in np.split(patch_maps, ends)
         ]
 
+    def _update_bank(self) -> None:
+        for problem in self._filler.update():
+            pb_utils.Logger.log_error(f"engine: {problem}")
+
     def finalize(self) -> None:
         """Release the network."""
         self._engine.close()
+
+
+def _open_tensorrt(version: Path) -> FillableEngine:
+    from runtime.engine_store import open_here
+    from runtime.tensorrt_engine import TensorRTEngine
+
+    return TensorRTEngine(open_here(version))
 
 
 def _input(request: Any, name: str) -> Any:

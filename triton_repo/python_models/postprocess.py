@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from runtime.catalogue import ServedProduct
 from runtime.detector import judge
-from runtime.errors import L2BTError
+from runtime.errors import L2BTError, ServerUnavailableError
 from runtime.exported_model import OUTPUT_NAME
 from runtime.inspection import Inspection
-from runtime.product import CARD_NAME, ProductCard
+from runtime.product_store import ProductStore
 from runtime.server_interface import (
     ANOMALY_MAP,
+    ASSIGNMENT,
     DETAILS,
     IMAGE_SIZE,
     REGION_COLUMNS,
@@ -26,18 +28,29 @@ from runtime.server_interface import (
     WANT_CARD,
     WANT_MAP,
 )
+from triton_repo.product_metrics import ProductMetrics
+
+_DETAILS = (
+    "product",
+    "version",
+    "threshold",
+    "pixel_threshold",
+    "mean_residual",
+    "engine",
+    "stage_ms",
+)
 
 
 class TritonPythonModel:
     """One request holds one image's patch maps."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the product's card, which holds the thresholds."""
+        """Find the products, whose cards hold the thresholds."""
         cv2.setNumThreads(1)
-        version = Path(args["model_repository"]) / args["model_version"]
-        self._card = ProductCard.read(version / CARD_NAME)
+        self._store = ProductStore.of(Path(args["model_repository"]).parent)
         parameters = json.loads(args["model_config"])["parameters"]
         self._engine = parameters["engine"]["string_value"]
+        self._metrics = ProductMetrics(pb_utils, args["model_instance_name"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; one that fails, fails alone."""
@@ -47,41 +60,53 @@ class TritonPythonModel:
         try:
             return self._judge(request)
         except L2BTError as error:
-            message = str(error)
+            code, message = _code_of(error), str(error)
         except Exception as error:
             pb_utils.Logger.log_error(f"postprocess: {error!r}")
+            code = pb_utils.TritonError.INTERNAL
             message = "postprocess failed; the server's log says why"
         return pb_utils.InferenceResponse(
             output_tensors=[],
-            error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL),
+            error=pb_utils.TritonError(message, code),
         )
 
     def _judge(self, request: Any) -> Any:
         received_ns = time.monotonic_ns()
         parameters = json.loads(request.parameters() or "{}")
+        # By its number, not by its name: another version may have become active since, and its slot
+        # may even hold other students, in which case there is no answer rather than a wrong one.
+        served = self._store.assigned(int(_input(request, ASSIGNMENT)[0]))
+        if served is None:
+            raise ServerUnavailableError(
+                "the product was retired while the request was under way; send it again"
+            )
+        card = served.card
         if parameters.get(WANT_CARD, False):
             # No verdict with it: the area does not apply to the image that was sent along.
-            card = json.dumps({"card": self._card.to_json()})
-            return pb_utils.InferenceResponse(output_tensors=[_text(DETAILS, card)])
+            answer = json.dumps({"card": card.to_json(), "version": served.version})
+            return pb_utils.InferenceResponse(output_tensors=[_text(DETAILS, answer)])
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
+        patch_maps = _input(request, OUTPUT_NAME)
         anomaly_map, score, regions = judge(
-            _input(request, OUTPUT_NAME),
-            self._card.geometry_of(height, width),
-            self._card,
+            patch_maps,
+            card.geometry_of(height, width),
+            card,
             want_map=parameters.get(WANT_MAP, True),
         )
         judged_ns = time.monotonic_ns()
         inspection = Inspection(
-            product=self._card.product,
+            product=card.product,
+            version=served.version,
             score=score,
-            threshold=self._card.threshold.image_score,
-            pixel_threshold=self._card.threshold.pixel_value,
+            threshold=card.threshold.image_score,
+            pixel_threshold=card.threshold.pixel_value,
+            mean_residual=float(patch_maps.mean()),
             regions=regions,
             anomaly_map=None,
-            engine=self._engine + self._card.scale_note,
+            engine=self._engine + card.scale_note,
             transport="",
             stage_ms={
                 "decode": (decoded_ns - arrived_ns) / 1e6,
@@ -90,11 +115,9 @@ class TritonPythonModel:
                 "postprocess": (judged_ns - received_ns) / 1e6,
             },
         )
+        self._count(served, inspection)
         table = [[getattr(region, name) for name in REGION_COLUMNS] for region in regions]
-        details = {
-            name: getattr(inspection, name)
-            for name in ("product", "threshold", "pixel_threshold", "engine", "stage_ms")
-        }
+        details = {name: getattr(inspection, name) for name in _DETAILS}
         outputs = [
             pb_utils.Tensor(SCORE, np.array([score], np.float32)),
             _text(VERDICT, inspection.verdict),
@@ -104,6 +127,19 @@ class TritonPythonModel:
         if anomaly_map is not None:
             outputs.append(pb_utils.Tensor(ANOMALY_MAP, np.ascontiguousarray(anomaly_map)))
         return pb_utils.InferenceResponse(output_tensors=outputs)
+
+    def _count(self, served: ServedProduct, inspection: Inspection) -> None:
+        try:
+            self._metrics.count(served, inspection.score, inspection.mean_residual)
+        except Exception as error:
+            # The answer is worth more than its count.
+            pb_utils.Logger.log_error(f"postprocess: metrics: {error!r}")
+
+
+def _code_of(error: L2BTError) -> int:
+    is_passing = isinstance(error, ServerUnavailableError)
+    code: int = pb_utils.TritonError.UNAVAILABLE if is_passing else pb_utils.TritonError.INTERNAL
+    return code
 
 
 def _input(request: Any, name: str) -> Any:

@@ -9,13 +9,20 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.detector import check_product
-from runtime.errors import BadImageError, InputError
-from runtime.exported_model import INPUT_NAME, MANIFEST_NAME, PRODUCT_NAME, Manifest
+from runtime.catalogue import Catalogue
+from runtime.errors import BadImageError, InputError, L2BTError
+from runtime.exported_model import INPUT_NAME, PRODUCT_NAME
 from runtime.images import ImageArray, check_image, decode_image
-from runtime.json_files import read_json
-from runtime.product import CARD_NAME, ProductCard
-from runtime.server_interface import ENCODED, IMAGE, IMAGE_SIZE, PRODUCT, STAMPS_NS, WANT_CARD
+from runtime.product_store import ProductStore, WrittenProducts
+from runtime.server_interface import (
+    ASSIGNMENT,
+    ENCODED,
+    IMAGE,
+    IMAGE_SIZE,
+    PRODUCT,
+    STAMPS_NS,
+    WANT_CARD,
+)
 from runtime.tile_buffer import TileBuffer
 
 
@@ -23,13 +30,18 @@ class TritonPythonModel:
     """One request holds one image."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the product's card, which fixes the geometry."""
+        """Find the products, whose cards fix the geometry."""
         cv2.setNumThreads(1)
-        version = Path(args["model_repository"]) / args["model_version"]
-        self._card = ProductCard.read(version / CARD_NAME)
-        manifest = read_json(version / MANIFEST_NAME, Manifest)
-        self._slot = manifest.products[self._card.product].number
+        store = ProductStore.of(Path(args["model_repository"]).parent)
         parameters = json.loads(args["model_config"])["parameters"]
+        self._products: Catalogue = store
+        if "written" in parameters:
+            written = json.loads(parameters["written"]["string_value"])
+            self._products = WrittenProducts(
+                store,
+                {int(slot): sha256 for slot, sha256 in written.items()},
+                advice="build the engine again with l2bt engine, and fill the repository with it",
+            )
         self._tile_buffer = TileBuffer()
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
 
@@ -44,6 +56,8 @@ class TritonPythonModel:
             return self._cut(request, buffer)
         except InputError as error:
             return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except L2BTError as error:
+            return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
         except Exception as error:
             # The client gets a sentence; where it happened is for the server's log.
             pb_utils.Logger.log_error(f"preprocess: {error!r}")
@@ -54,13 +68,14 @@ class TritonPythonModel:
     def _cut(self, request: Any, buffer: TileBuffer | None) -> Any:
         arrived_ns = time.monotonic_ns()
         parameters = json.loads(request.parameters() or "{}")
-        check_product(parameters.get(PRODUCT), known=self._card.product)
+        served = self._products.serving(parameters.get(PRODUCT))
+        card = served.card
         image = _image(request)
         decoded_ns = time.monotonic_ns()
         height, width = image.shape[:2]
         # A request for the card alone is not about its image, whose size may be any.
-        area = None if parameters.get(WANT_CARD, False) else self._card.area
-        geometry = self._card.geometry.for_image(height, width, area=area)
+        area = None if parameters.get(WANT_CARD, False) else card.area
+        geometry = card.geometry.for_image(height, width, area=area)
         if geometry.tiles > self._most_tiles:
             raise BadImageError(
                 f"an image of {width} x {height} px needs {geometry.tiles} tiles, and this "
@@ -72,7 +87,8 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),
-                pb_utils.Tensor(PRODUCT_NAME, np.full((len(tiles), 1), self._slot, np.int32)),
+                pb_utils.Tensor(PRODUCT_NAME, np.full((len(tiles), 1), served.slot, np.int32)),
+                pb_utils.Tensor(ASSIGNMENT, np.array([served.number], np.int64)),
                 pb_utils.Tensor(IMAGE_SIZE, np.array([height, width], np.int32)),
                 pb_utils.Tensor(STAMPS_NS, stamps_ns),
             ]

@@ -1,0 +1,70 @@
+"""Keeping a loaded network's bank of students as the product store says."""
+
+from collections.abc import Mapping
+from threading import Lock
+
+from runtime.engine import FillableEngine
+from runtime.errors import ModelError
+from runtime.product_store import ProductStore
+from runtime.product_table import ProductTable
+
+
+class BankFiller:
+    """Fills and empties slots when the store's table has changed.
+
+    Args:
+        store: The store.
+        engine: The network.
+        written: SHA-256 of the students that the network was loaded with, by slot; all other slots
+            are empty.
+
+    Raises:
+        ModelError: The network has another number of slots than the store.
+    """
+
+    def __init__(
+        self, store: ProductStore, engine: FillableEngine, *, written: Mapping[int, str]
+    ) -> None:
+        slots = store.table().capacity
+        if engine.capacity != slots:
+            raise ModelError(
+                f"{store.folder} has {slots} slots, and the network's bank {engine.capacity}: they "
+                "do not belong together; export the product again"
+            )
+        self._store = store
+        self._engine = engine
+        self._seen: ProductTable | None = None
+        self._held = [written.get(slot) for slot in range(slots)]
+        self._lock = Lock()
+
+    def update(self) -> tuple[str, ...]:
+        """Bring the bank to what the table says now.
+
+        Costs a look at the table's file where nothing has changed. A slot whose students are
+        damaged is emptied, so that its product gets errors and no other product does.
+
+        Returns:
+            What was wrong, in words.
+        """
+        table = self._store.table()
+        if table is self._seen:
+            return ()
+        problems = []
+        with self._lock:
+            for slot in range(table.capacity):
+                assignment = table.held(slot)
+                wanted = None if assignment is None else assignment.students_sha256
+                if wanted == self._held[slot]:
+                    continue
+                self._held[slot] = wanted
+                if assignment is None:
+                    self._engine.clear(slot)
+                    continue
+                try:
+                    students = self._store.students(assignment.product, assignment.version)
+                    self._engine.fill(slot, students)
+                except ModelError as error:
+                    self._engine.clear(slot)
+                    problems.append(f"slot {slot} is left empty: {error}")
+            self._seen = table
+        return tuple(problems)
