@@ -2,26 +2,30 @@
 
 Light, focus, a worn lens or a new batch of material change all parts a little before they change
 the verdict of any. So the image scores and the mean patch residuals of the last accepted parts are
-held against those of the good images that the threshold rests on, by the two-sample
-Kolmogorov-Smirnov distance: the greatest gap between the two cumulative distributions (Smirnov,
-"Table for estimating the goodness of fit of empirical distributions", Annals of Mathematical
-Statistics 19, 1948). It assumes no shape of either.
+held against those of the good images that the threshold rests on, by the rank sum test (Mann,
+Whitney, "On a test of whether one of two random variables is stochastically larger than the other",
+Annals of Mathematical Statistics 18, 1947). It assumes no shape of the distributions, and asks
+whether one of the two lies higher.
 """
 
 import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.product import ProductCard
 
-# Looked at again and again over a shift, a rarer chance than the usual 1 % must count as none.
-CHANCE = 1e-6
+# Looked at again and again, a rarer chance than the usual 1 % must count as none. Most of what
+# chance does is in the calibration, which is drawn once.
+CHANCE = 1e-4
 WINDOW_PARTS = 200
 FEWEST_PARTS = 30
+# Such a deviation of the rank sum to either side has that chance.
+_RAISED = NormalDist().inv_cdf(1 - CHANCE / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,8 @@ class Drift:
     """How far accepted parts are from the calibration.
 
     Attributes:
-        score: Distance of the image scores over the distance that chance would exceed once in a
-            million looks; raised from 1 on.
+        score: How far the image scores lie from the calibration's, over how far chance alone would
+            bring them once in 10,000 looks; raised from 1 on.
         residual: The same for the mean patch residuals; None where the card holds none.
     """
 
@@ -77,7 +81,7 @@ class DriftWatch:
         self._expected_scores = np.sort(np.array(calibration.scores)[accepted])
         if calibration.residuals:
             self._expected_residuals = np.sort(np.array(calibration.residuals)[accepted])
-        if critical_distance(len(self._expected_scores), window_parts) >= 1:
+        if furthest(len(self._expected_scores), window_parts) < _RAISED:
             self.reason = (
                 f"{len(self._expected_scores)} good images are too few to tell a change from "
                 "chance (l2bt threshold --good)"
@@ -103,26 +107,23 @@ class DriftWatch:
         )
 
 
-def distance(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    """Kolmogorov-Smirnov distance of two sorted samples, from 0 to 1."""
-    everything = np.concatenate([one, other])
-    below_one = np.searchsorted(one, everything, side="right") / len(one)
-    below_other = np.searchsorted(other, everything, side="right") / len(other)
-    return float(np.abs(below_one - below_other).max())
+def rank_deviation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """How far two sorted samples lie from each other, in standard deviations of their rank sum.
 
-
-def critical_distance(count: int, other_count: int, *, chance: float = CHANCE) -> float:
-    """The distance that samples of one distribution exceed with about this probability.
-
-    Smirnov's limit for large samples, sqrt(-ln(chance / 2) / 2) * sqrt((n + m) / (n m)). It may be
-    above 1, which no distance reaches: then the samples are too small to tell.
+    U counts the pairs of which the first sample's is the larger one, ties by half. Of samples from
+    one distribution it has the mean n m / 2 and the variance n m (n + m + 1) / 12.
     """
-    if not count or not other_count:
-        return math.inf
-    scale = math.sqrt((count + other_count) / (count * other_count))
-    return math.sqrt(-math.log(chance / 2) / 2) * scale
+    below = np.searchsorted(other, one, side="left") + np.searchsorted(other, one, side="right")
+    pairs = len(one) * len(other)
+    deviation = below.sum() / 2 - pairs / 2
+    return float(abs(deviation) / math.sqrt(pairs * (len(one) + len(other) + 1) / 12))
+
+
+def furthest(count: int, other_count: int) -> float:
+    """The rank deviation of samples that lie wholly apart: 0 where one is empty."""
+    return math.sqrt(3 * count * other_count / (count + other_count + 1))
 
 
 def _share(seen: Iterable[float], expected: npt.NDArray[np.float64]) -> float:
     window = np.sort(np.fromiter(seen, np.float64))
-    return distance(window, expected) / critical_distance(len(window), len(expected))
+    return rank_deviation(window, expected) / _RAISED

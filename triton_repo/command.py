@@ -91,7 +91,11 @@ def serve(
     print(f"starting tritonserver; its log is {settings.log_path}", flush=True)
     try:
         with server:
-            print(f"ready: gRPC {server.grpc_address}, HTTP {server.http_address}", flush=True)
+            print(
+                f"ready: gRPC {server.grpc_address}, HTTP {server.http_address}, metrics "
+                f"{server.metrics_address}",
+                flush=True,
+            )
             status = server.wait()
     except KeyboardInterrupt:
         print("stopped")

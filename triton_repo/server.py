@@ -82,6 +82,11 @@ class TritonServer:
         return f"{self._settings.host}:{self._ports[1]}"
 
     @property
+    def metrics_address(self) -> str:
+        """host:port of the Prometheus metrics."""
+        return f"{self._settings.host}:{self._ports[2]}"
+
+    @property
     def pid(self) -> int:
         """The server's process id.
 
