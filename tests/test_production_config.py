@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.change_products import activate, add_version, roll_back
 from runtime.client import Client
 from runtime.detector import Detector
-from runtime.errors import ModelError
+from runtime.errors import ModelError, ServerUnavailableError
 from runtime.exported_model import ExportedModel
+from runtime.product_store import ProductStore
 from tests.conftest import free_ports, random_image
 from tests.engine_parts import write_engine
+from tests.product_parts import variant
+from train.bundle import ProductBundle
 from triton_repo.build import build_repository
 from triton_repo.home import prepare_home
 from triton_repo.server import TritonServer
@@ -67,6 +71,19 @@ def test_the_engine_was_warmed_up_for_one_tile_and_for_the_best_batch(
     assert '"name":"1 tiles"' in text
     assert '"name":"4 tiles"' in text
     assert '"graphs":true' in text
+
+
+def test_students_that_the_plan_does_not_hold_are_refused_and_never_judged_by_others(
+    production_server: TritonServer, production: Path, bundle: ProductBundle, tmp_path: Path
+) -> None:
+    store = ProductStore.of(production)
+    newer = variant(bundle, tmp_path / "plate", product="plate", seed=1)
+    activate(store, *add_version(store, newer.folder))
+    with Client(production_server.grpc_address) as client:
+        with pytest.raises(ServerUnavailableError, match="version 2 .* built with other students"):
+            client.inspect(random_image(30, 40))
+        roll_back(store, "plate")
+        assert client.inspect(random_image(30, 40)).version == 1
 
 
 def test_without_its_plan_the_server_does_not_start(

@@ -135,3 +135,24 @@ def test_the_docker_command_serves_the_repository_on_loopback(repository: Path) 
 def test_the_docker_command_for_a_gpu_needs_an_engine_file(repository: Path) -> None:
     with pytest.raises(ModelError, match="holds no TensorRT engine"):
         docker_command(repository, device="gpu", settings=ServerSettings())
+
+
+def test_a_plan_that_holds_its_students_names_them_to_preprocess(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    engine = write_engine(exported, tmp_path / "engines")
+    out = build_repository(exported, tmp_path / "models", engine=engine)
+    assert 'key: "written"' in (out / "preprocess" / "config.pbtxt").read_text()
+    assert 'key: "written"' not in (out / "preprocess" / "configs" / "cpu.pbtxt").read_text()
+
+
+def test_an_engine_of_live_products_is_served_by_a_python_model(
+    exported: ExportedModel, tmp_path: Path
+) -> None:
+    engine = write_engine(exported, tmp_path / "engines", live_products=True, written={})
+    out = build_repository(exported, tmp_path / "models", engine=engine)
+    check_repository(out)
+    text = (out / "engine" / "config.pbtxt").read_text()
+    assert 'backend: "python"' in text
+    assert 'string_value: "gpu"' in text
+    assert 'key: "written"' not in (out / "preprocess" / "config.pbtxt").read_text()
