@@ -10,7 +10,11 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter
+
+from runtime.client_access import ConnectionOptions
 
 if TYPE_CHECKING:
     from runtime.client import Client
@@ -180,6 +184,7 @@ def open_inspector(
     model: Path | None = None,
     server: str | None = None,
     transport: str = "auto",
+    connection: ConnectionOptions | None = None,
     device: str = "cpu",
     precision: str | None = None,
     engines: Path | None = None,
@@ -193,6 +198,7 @@ def open_inspector(
         model: An exported model or a product bundle. Excludes `server`.
         server: host:port of a server's gRPC interface. Excludes `model`.
         transport: How images reach the server.
+        connection: What else may be chosen about the way to it.
         device: Of the model in process.
         precision: Of the model in process.
         engines: Folder of all TensorRT engines; trt_engines by default.
@@ -208,8 +214,11 @@ def open_inspector(
     if (model is None) == (server is None):
         raise OptionError("give one of --model and --server, not both and not neither")
     if model is not None:
-        if transport != "auto":
-            raise OptionError("--transport belongs to --server, and --model was given")
+        if transport != "auto" or connection not in (None, ConnectionOptions()):
+            raise OptionError(
+                "--transport, --patience-s, --priority, --tls-... and --token-path belong to "
+                "--server, and --model was given"
+            )
         if force_scale and scale is None:
             raise OptionError("--force-scale belongs to --scale, which is missing")
         detector = open_model(
@@ -232,7 +241,7 @@ def open_inspector(
     from runtime.client import Client
 
     assert server is not None
-    return Client(server, transport=transport)
+    return Client(server, transport=transport, **(connection or ConnectionOptions()).arguments())
 
 
 def inspect(
@@ -249,6 +258,7 @@ def inspect(
     force_scale: bool = False,
     pictures: Path | None = Path("inspected"),
     show: bool = False,
+    connection: Annotated[ConnectionOptions, Parameter(name="*")] = ConnectionOptions(),
 ) -> None:
     """Inspect images and folders of images: one JSON line and one picture each.
 
@@ -267,6 +277,7 @@ def inspect(
         force_scale: Run at another scale than that of training; each answer says so.
         pictures: Folder for the pictures.
         show: Show each picture in a window too; needs a display.
+        connection: To the server: patience, priority, TLS and token.
     """
     from runtime.errors import OptionError
     from runtime.images import read_image
@@ -282,6 +293,7 @@ def inspect(
         model=model,
         server=server,
         transport=transport,
+        connection=connection,
         device=device,
         precision=precision,
         engines=engines,
@@ -385,7 +397,7 @@ def area(
 
 def main() -> NoReturn:
     """The command `l2bt`: exit status 1 and one sentence for an error of ours."""
-    from cyclopts import App, Parameter
+    from cyclopts import App
 
     from runtime.errors import L2BTError
     from runtime.extras import naming_the_extra

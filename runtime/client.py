@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import uuid
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -10,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from runtime.client_access import ClientTls, operator_headers
 from runtime.errors import (
     BadImageError,
-    DeadlineExceededError,
-    InputError,
     L2BTError,
     OptionError,
     ServerError,
     ServerUnavailableError,
-    UnknownProductError,
 )
 from runtime.extras import require
 from runtime.images import ImageArray, ImageLike, check_image, encoded_size
 from runtime.inspection import Inspection
+from runtime.patience import with_patience
 from runtime.product import ProductCard
 from runtime.region import AnomalyMap, Region
+from runtime.server_failures import is_overdue, lost_shared_memory, translate
 from runtime.server_interface import (
     ANOMALY_MAP,
     DETAILS,
@@ -40,8 +41,9 @@ from runtime.server_interface import (
 )
 from runtime.shared_memory import SharedBuffer
 
+# As Triton counts them: the lower number goes first.
+PRIORITIES = {"line": 1, "batch": 2}
 TRANSPORTS = ("auto", "shared-memory", "grpc")
-_LOST_REGION = "Unable to find shared memory region"
 _COUNTS = REGION_COLUMNS[:-1]
 
 
@@ -62,17 +64,36 @@ class Client:
             "auto" takes shared memory where the server can open it. `Client.transport` and each
             inspection say which it is.
         timeout_s: Deadline of each call in seconds.
+        patience_s: For how long a request is sent again while the server is unavailable: starting,
+            restarting, or with a full queue. 0 sends it once.
+        priority: "line", or "batch" for work that the line's goes before.
+        tls: Files for TLS, where the server wants it.
+        token: The operator's, for shared memory at a server that listens on a network.
 
     Raises:
-        OptionError: The address is no host:port, or the transport is unknown.
+        OptionError: The address is no host:port, or transport or priority are unknown.
         MissingExtraError: tritonclient is not installed.
     """
 
-    def __init__(self, address: str, *, transport: str = "auto", timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        transport: str = "auto",
+        timeout_s: float = 60.0,
+        patience_s: float = 10.0,
+        priority: str = "line",
+        tls: ClientTls | None = None,
+        token: str | None = None,
+    ) -> None:
         if transport not in TRANSPORTS:
             raise OptionError(f"transport {transport!r}; expected one of {', '.join(TRANSPORTS)}")
         if not timeout_s > 0:
             raise OptionError(f"timeout_s is {timeout_s}; expected a positive number of seconds")
+        if not patience_s >= 0:
+            raise OptionError(f"patience_s is {patience_s}; expected 0 or more seconds")
+        if priority not in PRIORITIES:
+            raise OptionError(f"priority {priority!r}; expected one of {', '.join(PRIORITIES)}")
         host, _, port = address.rpartition(":")
         if not host or "/" in host or not port.isdigit():
             raise OptionError(
@@ -85,10 +106,17 @@ class Client:
         self._wished_transport = transport
         self._transport: str | None = None
         self._timeout_s = timeout_s
-        self._client: Any = self._grpc.InferenceServerClient(address)
+        self._patience_s = patience_s
+        self._priority = PRIORITIES[priority]
+        channel = tls.channel_arguments() if tls is not None else {}
+        try:
+            self._client: Any = self._grpc.InferenceServerClient(address, **channel)
+        except OSError as error:
+            raise OptionError(f"a file for TLS cannot be read: {error}") from error
         self._lock = threading.Lock()
-        self._pixels_in = SharedBuffer(self._client, timeout_s=timeout_s)
-        self._map_out = SharedBuffer(self._client, timeout_s=timeout_s)
+        headers = operator_headers(token)
+        self._pixels_in = SharedBuffer(self._client, timeout_s=timeout_s, headers=headers)
+        self._map_out = SharedBuffer(self._client, timeout_s=timeout_s, headers=headers)
 
     @property
     def transport(self) -> str:
@@ -152,19 +180,23 @@ class Client:
         """
         self._require_open()
         start = perf_counter()
-        name, content, (height, width) = _prepare(image)
-        transport = self.transport
-        # The two shared regions hold one image and one map.
-        with self._lock if transport == "shared-memory" else nullcontext():
-            try:
-                result, anomaly_map = self._infer(
-                    content, (height, width), product, want_map, transport
-                )
-            except self._failure as error:
-                self._forget_shared_memory(error)
-                raise self._translate(error, name) from error
+        name, content, size = _prepare(image)
+        request_id = uuid.uuid4().hex[:16]
+
+        def ask() -> tuple[Any, AnomalyMap | None, str]:
+            transport = self.transport
+            # The two shared regions hold one image and one map.
+            with self._lock if transport == "shared-memory" else nullcontext():
+                try:
+                    found = self._infer(content, size, product, want_map, transport, request_id)
+                except self._failure as error:
+                    self._forget_shared_memory(error)
+                    raise self._translate(error, name) from error
+                return *found, transport
+
+        result, anomaly_map, transport = with_patience(ask, patience_s=self._patience_s)
         total_ms = 1e3 * (perf_counter() - start)
-        return _to_inspection(result, anomaly_map, transport, total_ms)
+        return _to_inspection(result, anomaly_map, transport, total_ms, request_id)
 
     def read_card(self, *, product: str | None = None) -> ProductCard:
         """The product's card as the server holds it, at the cost of inspecting one pixel.
@@ -179,16 +211,21 @@ class Client:
         """
         self._require_open()
         parameters = {WANT_MAP: False, WANT_CARD: True, **({PRODUCT: product} if product else {})}
-        try:
-            result = self._client.infer(
-                ENSEMBLE,
-                [self._input(np.zeros((1, 1, 3), np.uint8), shared=False)],
-                outputs=[self._grpc.InferRequestedOutput(DETAILS)],
-                parameters=parameters,
-                client_timeout=self._timeout_s,
-            )
-        except self._failure as error:
-            raise self._translate(error, "image") from error
+
+        def ask() -> Any:
+            try:
+                return self._client.infer(
+                    ENSEMBLE,
+                    [self._input(np.zeros((1, 1, 3), np.uint8), shared=False)],
+                    outputs=[self._grpc.InferRequestedOutput(DETAILS)],
+                    parameters=parameters,
+                    priority=self._priority,
+                    client_timeout=self._timeout_s,
+                )
+            except self._failure as error:
+                raise self._translate(error, "image") from error
+
+        result = with_patience(ask, patience_s=self._patience_s)
         details = json.loads(result.as_numpy(DETAILS)[0])
         if "card" not in details:
             raise ServerError(
@@ -222,6 +259,7 @@ class Client:
         product: str | None,
         want_map: bool,
         transport: str,
+        request_id: str,
     ) -> tuple[Any, AnomalyMap | None]:
         shared = transport == "shared-memory"
         outputs = [self._grpc.InferRequestedOutput(name) for name in (SCORE, REGIONS, DETAILS)]
@@ -237,6 +275,10 @@ class Client:
             [self._input(content, shared)],
             outputs=outputs,
             parameters=parameters,
+            request_id=request_id,
+            priority=self._priority,
+            # Whoever has gone away is not worked for: the queues drop what is overdue.
+            timeout=round(self._timeout_s * 1e6),
             client_timeout=self._timeout_s,
         )
         if not want_map:
@@ -280,35 +322,16 @@ class Client:
 
     def _forget_shared_memory(self, error: Any) -> None:
         """Take other regions next time, where these are lost or still in use."""
-        if _LOST_REGION in str(error.message()) or "UNAVAILABLE" in str(error.status()):
+        if lost_shared_memory(error):
             self._pixels_in.close()
             self._map_out.close()
-        elif "DEADLINE_EXCEEDED" in str(error.status()):
+        elif is_overdue(error):
             # The server goes on with the request, and would write its map into the next one's.
             self._pixels_in.abandon()
             self._map_out.abandon()
 
     def _translate(self, error: Any, name: str) -> L2BTError:
-        """The server's status as one of our exceptions."""
-        status = str(error.status())
-        message = str(error.message()).removeprefix(f"in ensemble '{ENSEMBLE}', ").strip()
-        if _LOST_REGION in message:
-            return ServerUnavailableError(
-                f"the server at {self.address} was restarted and has forgotten the shared memory; "
-                "send the image again"
-            )
-        if "INVALID_ARGUMENT" in status:
-            return _input_error(message, name)
-        if "DEADLINE_EXCEEDED" in status:
-            return DeadlineExceededError(
-                f"no answer from {self.address} within {self._timeout_s:g} s"
-            )
-        if "UNAVAILABLE" in status or "NOT_FOUND" in status:
-            return ServerUnavailableError(
-                f"the server at {self.address} cannot take the request ({message}); is it started "
-                "(l2bt serve) and ready, and is this its gRPC port?"
-            )
-        return ServerError(f"the server at {self.address} failed: {message} ({status})")
+        return translate(error, address=self.address, timeout_s=self._timeout_s, name=name)
 
 
 def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]]:
@@ -325,15 +348,12 @@ def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]
     return "image", pixels, (pixels.shape[0], pixels.shape[1])
 
 
-def _input_error(message: str, name: str) -> InputError:
-    if message.startswith(("unknown product", "no product is named")):
-        return UnknownProductError(message)
-    # The server does not know the file's name.
-    return BadImageError(message if name == "image" else f"{name}: {message}")
-
-
 def _to_inspection(
-    result: Any, anomaly_map: AnomalyMap | None, transport: str, total_ms: float
+    result: Any,
+    anomaly_map: AnomalyMap | None,
+    transport: str,
+    total_ms: float,
+    request_id: str,
 ) -> Inspection:
     details = json.loads(result.as_numpy(DETAILS)[0])
     stage_ms = dict(details["stage_ms"])
@@ -357,5 +377,6 @@ def _to_inspection(
         anomaly_map=anomaly_map,
         engine=details["engine"],
         transport=transport,
+        request_id=request_id,
         stage_ms=stage_ms,
     )

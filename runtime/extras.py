@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "onnxscript": "export",
     "openvino": "cpu",
     "prometheus_client": "client",
+    "psutil": "serve",
     "pycuda": "tensorrt",
     "scipy": "evaluate",
     "sklearn": "evaluate",

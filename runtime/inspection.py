@@ -24,6 +24,7 @@ class Inspection:
         anomaly_map: (H, W) float32 at the image's own resolution, or None if it was not asked for.
         engine: What ran the network: library, device and precision.
         transport: How the image came to it: "in-process", "grpc" or "shared-memory".
+        request_id: Under which the server's log has it; empty in process.
         stage_ms: Milliseconds by stage.
     """
 
@@ -38,6 +39,7 @@ class Inspection:
     engine: str
     transport: str
     stage_ms: dict[str, float]
+    request_id: str = ""
 
     @property
     def is_defective(self) -> bool:
@@ -62,6 +64,7 @@ class Inspection:
             "regions": [vars(region) for region in self.regions],
             "engine": self.engine,
             "transport": self.transport,
+            "request_id": self.request_id,
             "stage_ms": {stage: round(ms, 3) for stage, ms in self.stage_ms.items()},
         }
 

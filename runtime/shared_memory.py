@@ -17,12 +17,14 @@ class SharedBuffer:
     Args:
         client: tritonclient's gRPC client, with which the region is registered.
         timeout_s: Deadline of a registration, in seconds.
+        headers: What the server wants to see for it.
     """
 
-    def __init__(self, client: Any, *, timeout_s: float) -> None:
+    def __init__(self, client: Any, *, timeout_s: float, headers: dict[str, str]) -> None:
         self._library: Any = require("tritonclient.utils.shared_memory")
         self._client = client
         self._timeout_s = timeout_s
+        self._headers = headers
         self._handle: Any = None
         self._abandoned: list[tuple[str, Any]] = []
         self.name = ""
@@ -42,7 +44,11 @@ class SharedBuffer:
         self._handle = self._library.create_shared_memory_region(self.name, f"/{self.name}", size)
         try:
             self._client.register_system_shared_memory(
-                self.name, f"/{self.name}", size, client_timeout=self._timeout_s
+                self.name,
+                f"/{self.name}",
+                size,
+                headers=self._headers,
+                client_timeout=self._timeout_s,
             )
         except BaseException:
             self._library.destroy_shared_memory_region(self._handle)
@@ -83,5 +89,7 @@ class SharedBuffer:
         errors = require("tritonclient.utils")
         # A server that has gone has forgotten the region anyway.
         with suppress(errors.InferenceServerException):
-            self._client.unregister_system_shared_memory(name, client_timeout=self._timeout_s)
+            self._client.unregister_system_shared_memory(
+                name, headers=self._headers, client_timeout=self._timeout_s
+            )
         self._library.destroy_shared_memory_region(handle)

@@ -11,7 +11,7 @@ import pytest
 from runtime.change_products import activate, add_version, roll_back
 from runtime.client import Client
 from runtime.detector import Detector
-from runtime.errors import ModelError, ServerUnavailableError
+from runtime.errors import ModelError, ServerError
 from runtime.exported_model import ExportedModel
 from runtime.product_store import ProductStore
 from tests.conftest import free_ports, random_image
@@ -80,7 +80,7 @@ def test_students_that_the_plan_does_not_hold_are_refused_and_never_judged_by_ot
     newer = variant(bundle, tmp_path / "plate", product="plate", seed=1)
     activate(store, *add_version(store, newer.folder))
     with Client(production_server.grpc_address) as client:
-        with pytest.raises(ServerUnavailableError, match="version 2 .* built with other students"):
+        with pytest.raises(ServerError, match="version 2 .* built with other students"):
             client.inspect(random_image(30, 40))
         roll_back(store, "plate")
         assert client.inspect(random_image(30, 40)).version == 1

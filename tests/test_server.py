@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -287,7 +285,7 @@ def _unused_address() -> str:
 @pytest.mark.parametrize("transport", ["auto", "grpc", "shared-memory"])
 def test_a_server_that_is_not_there_is_unavailable(transport: str) -> None:
     with (
-        Client(_unused_address(), transport=transport) as client,
+        Client(_unused_address(), transport=transport, patience_s=0) as client,
         pytest.raises(ServerUnavailableError, match="cannot take the request"),
     ):
         client.inspect(random_image(20, 20))
@@ -320,7 +318,7 @@ def test_a_server_that_dies_in_mid_call_is_unavailable(repository: Path, tmp_pat
     failures: list[Exception] = []
 
     def ask_until_it_fails() -> None:
-        with Client(server.grpc_address, timeout_s=30) as client:
+        with Client(server.grpc_address, timeout_s=30, patience_s=0) as client:
             for seed in range(10_000):
                 try:
                     client.inspect(random_image(400, 400, seed))
@@ -347,8 +345,6 @@ def test_a_client_outlives_its_servers_restart(repository: Path, tmp_path: Path)
     settings = replace(free_ports(tmp_path / "second.txt"), grpc_port=port)
     with TritonServer(repository, settings), client:
         client.wait_until_ready(60)
-        with pytest.raises(ServerUnavailableError, match="send the image again"):
-            client.inspect(image)
         assert client.inspect(image).score == before.score
 
 
@@ -403,17 +399,3 @@ def test_a_closed_client_says_so(server: TritonServer) -> None:
     client.close()
     with pytest.raises(L2BTError, match="closed"):
         client.inspect(random_image(20, 20))
-
-
-def test_serve_runs_until_it_is_terminated(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "l2bt", "serve", str(repository)]
-    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    command += ["--log-path", str(tmp_path / "log.txt")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline(), process.stdout.readline()]
-        assert lines[1].startswith("ready: gRPC 127.0.0.1:")
-        with Client(lines[1].split()[2].rstrip(",")) as client:
-            client.inspect(random_image(20, 20))
-        process.terminate()
-        assert process.wait(40) == 0

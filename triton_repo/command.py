@@ -2,15 +2,17 @@
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from runtime.engine_store import ENGINES
-from runtime.errors import OptionError, ServerError
+from runtime.errors import OptionError
 from triton_repo.configs import RepositorySettings
 from triton_repo.server import ServerSettings
+from triton_repo.watch_settings import WatchSettings
 
 DEFAULT_REPOSITORY = Path("triton_repo") / "models"
 
@@ -65,17 +67,20 @@ def serve(
     device: str = "cpu",
     docker: bool = False,
     settings: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
+    watch: Annotated[WatchSettings, Parameter(name="*")] = WatchSettings(),
 ) -> None:
-    """Run the real tritonserver on a repository until it is interrupted.
+    """Run the real tritonserver on a repository, and keep it at work, until it is interrupted.
+
+    Each event is one line of JSON. SIGTERM and Ctrl-C answer what is under way, and end it.
 
     Args:
         repository: Folder that l2bt repository wrote.
         device: "cpu", or "gpu" with --docker.
         docker: Print the command that runs NVIDIA's container, instead of running a server.
-        settings: Addresses, ports and the log.
+        settings: Addresses, ports, TLS, the operator's token and the log.
+        watch: How closely the server is watched.
     """
     from triton_repo.docker import docker_command
-    from triton_repo.server import TritonServer
 
     if docker:
         print(docker_command(repository, device=device, settings=settings))
@@ -85,22 +90,22 @@ def serve(
             f"device {device!r}: the server from PyPI has no TensorRT backend and serves on 'cpu'; "
             "for a GPU run NVIDIA's container, whose command --docker prints"
         )
-    # A plant's supervisor ends a service by SIGTERM; it must end the server with it.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
-    server = TritonServer(repository, settings)
-    print(f"starting tritonserver; its log is {settings.log_path}", flush=True)
-    try:
-        with server:
-            print(
-                f"ready: gRPC {server.grpc_address}, HTTP {server.http_address}, metrics "
-                f"{server.metrics_address}",
-                flush=True,
-            )
-            status = server.wait()
-    except KeyboardInterrupt:
-        print("stopped")
-        return
-    raise ServerError(f"tritonserver ended by itself with status {status}; see {settings.log_path}")
+    from runtime.product_store import ProductStore
+    from triton_repo.event_log import EventLog
+    from triton_repo.leftovers import remove_leftovers
+    from triton_repo.server import TritonServer
+    from triton_repo.supervisor import Supervisor
+
+    remove_leftovers(watch.state_path)
+    if settings.token_path is None:
+        settings = replace(settings, token_path=Path("tritonserver.token"))
+    log = EventLog(watch.state_path)
+    store = ProductStore.of(repository)
+    supervisor = Supervisor(TritonServer(repository, settings), store, watch, log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    log.write("starting", repository=str(repository), log=str(settings.log_path))
+    supervisor.run()
 
 
 def doctor(
@@ -135,7 +140,3 @@ def doctor(
     print(describe(checks))
     if any(check.state == MISSING for check in checks):
         sys.exit(1)
-
-
-def _raise_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from runtime.client import PRIORITIES
 from runtime.engine_manifest import PLAN_NAME, EngineManifest, TileProfile
 from runtime.errors import OptionError
 from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
@@ -250,6 +251,7 @@ def _preprocess(specs: TensorSpecs, settings: RepositorySettings) -> Any:
     outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
     config = _image_model(PREPROCESS, specs.images, outputs, settings)
     config.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
+    _bound_queue(config, settings)
     return config
 
 
@@ -313,6 +315,16 @@ def _declare(config: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorS
 
 def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
     config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
+    _bound_queue(config, settings)
+
+
+def _bound_queue(config: Any, settings: RepositorySettings) -> None:
+    """Refuse at once what would wait behind too many others, and let the line go first.
+
+    For a model of single requests this is all that its dynamic batching does.
+    """
+    config.dynamic_batching.priority_levels = len(PRIORITIES)
+    config.dynamic_batching.default_priority_level = PRIORITIES["line"]
     policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = settings.max_queue_requests
     policy.default_timeout_microseconds = settings.queue_timeout_ms * 1000

@@ -1,23 +1,30 @@
 """Running the real tritonserver on this machine."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
-import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import OptionError, ServerError
 from runtime.server_interface import ENSEMBLE
+from triton_repo.access import ServerTls, operator_token, restriction_flags
 from triton_repo.build import CPU
 from triton_repo.check import check_repository
 from triton_repo.home import check_stub, prepare_home, server_environment
+from triton_repo.leftovers import remove_shared_memory
+from triton_repo.server_control import ServerControl
 
-_SHARED_MEMORY = Path("/dev/shm")
 _STOP_SECONDS = 25
+_LOOPBACK = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,13 @@ class ServerSettings:
         grpc_port: Port for clients; 0 takes a free one.
         http_port: Port for HTTP and health.
         metrics_port: Port for Prometheus metrics.
+        tls_certificate: The server's certificate, PEM; with it the gRPC port wants TLS, and HTTP
+            and metrics, which have none, stay on loopback.
+        tls_key: Its private key, PEM.
+        tls_client_ca: Certificate of the authority whose clients are let in, PEM; any client if
+            left out.
+        token_path: File with the operator's token, made if it is not there; by default one that
+            nobody else knows.
         startup_timeout_s: How long loading may take, in seconds.
         log_path: Where the server's log goes.
     """
@@ -37,8 +51,36 @@ class ServerSettings:
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int = 8002
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_path: Path | None = None
     startup_timeout_s: float = 120
     log_path: Path = Path("tritonserver.log")
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise OptionError("tls_certificate and tls_key belong together; give both")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise OptionError("tls_client_ca belongs to tls_certificate, which is missing")
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """TLS at the gRPC port.
+
+        Raises:
+            OptionError: A file is missing.
+        """
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return ServerTls(
+            certificate=self.tls_certificate, key=self.tls_key, client_ca=self.tls_client_ca
+        )
+
+    @property
+    def local_host(self) -> str:
+        """Where HTTP and metrics listen."""
+        return self.host if self.tls_certificate is None else _LOOPBACK
 
 
 class TritonServer:
@@ -69,7 +111,8 @@ class TritonServer:
         self._settings = settings or ServerSettings()
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _ports(self._settings)
-        self._shared_memory_prefix = f"l2bt{os.getpid()}_{self._ports[0]}_"
+        self._token = operator_token(self._settings.token_path)
+        self.shared_memory_prefix = f"l2bt{os.getpid()}_{self._ports[0]}_"
 
     @property
     def grpc_address(self) -> str:
@@ -79,12 +122,12 @@ class TritonServer:
     @property
     def http_address(self) -> str:
         """host:port of the HTTP interface."""
-        return f"{self._settings.host}:{self._ports[1]}"
+        return f"{self._settings.local_host}:{self._ports[1]}"
 
     @property
     def metrics_address(self) -> str:
         """host:port of the Prometheus metrics."""
-        return f"{self._settings.host}:{self._ports[2]}"
+        return f"{self._settings.local_host}:{self._ports[2]}"
 
     @property
     def pid(self) -> int:
@@ -96,6 +139,16 @@ class TritonServer:
         if self._process is None:
             raise ServerError("the server is not running")
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def control(self) -> ServerControl:
+        """A way to ask it with the operator's rights."""
+        host = _LOOPBACK if self._settings.local_host == "0.0.0.0" else self._settings.local_host
+        return ServerControl(f"{host}:{self._ports[1]}", self._token)
 
     def start(self) -> None:
         """Start the server and wait until its models are ready.
@@ -125,7 +178,7 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--pinned-memory-pool-byte-size=0",
             "--exit-timeout-secs=10",
-            f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}",
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,shm-growth-byte-size=16777216",
         ]
@@ -138,6 +191,7 @@ class TritonServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_this_process(),
             )
         try:
             self._wait_until_ready()
@@ -145,27 +199,27 @@ class TritonServer:
             self.stop()
             raise
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; its exit status."""
-        return self._process.wait() if self._process is not None else 0
+    def poll(self) -> int | None:
+        """Its exit status if it ended by itself; None while it runs or was not started."""
+        return self._process.poll() if self._process is not None else None
 
-    def stop(self) -> None:
-        """Ask the server to end, and make it end if it does not within 25 s."""
+    def stop(self, *, patience_s: float = _STOP_SECONDS) -> None:
+        """Ask the server to end, and make it end if it does not within `patience_s` seconds."""
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            if patience_s > 0:
+                process.send_signal(signal.SIGTERM)
             try:
-                process.wait(_STOP_SECONDS)
+                process.wait(patience_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         # Stubs may outlive a server that failed; they are in its process group.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        for leftover in _SHARED_MEMORY.glob(f"{self._shared_memory_prefix}*"):
-            leftover.unlink(missing_ok=True)
+        remove_shared_memory(self.shared_memory_prefix)
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -175,13 +229,19 @@ class TritonServer:
         self.stop()
 
     def _network_flags(self) -> list[str]:
-        names = ("grpc", "http", "metrics")
-        host = self._settings.host
-        return [
+        settings = self._settings
+        hosts = {
+            "grpc": settings.host,
+            "http": settings.local_host,
+            "metrics": settings.local_host,
+        }
+        flags = [
             flag
-            for name, port in zip(names, self._ports, strict=True)
+            for (name, host), port in zip(hosts.items(), self._ports, strict=True)
             for flag in (f"--{name}-address={host}", f"--{name}-port={port}")
         ]
+        flags += restriction_flags(settings.host, self._token)
+        return flags + (settings.tls.flags() if settings.tls is not None else [])
 
     def _check_ports(self) -> None:
         # Otherwise the server that holds the port would answer for this one.
@@ -200,18 +260,14 @@ class TritonServer:
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         end = time.monotonic() + self._settings.startup_timeout_s
-        url = f"http://{self.http_address}/v2/health/ready"
+        control = self.control()
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise ServerError(
                     f"tritonserver ended with status {self._process.returncode}:\n{self._log_end()}"
                 )
-            try:
-                with urllib.request.urlopen(url, timeout=1) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                pass
+            if control.is_ready():
+                return
             time.sleep(0.05)
         raise ServerError(
             f"tritonserver was not ready after {self._settings.startup_timeout_s:g} s:\n"
@@ -220,6 +276,17 @@ class TritonServer:
 
     def _log_end(self) -> str:
         return self._settings.log_path.read_text(errors="replace")[-3000:]
+
+
+def _die_with_this_process() -> Callable[[], None] | None:
+    """What makes the server end when this process is killed, and could not end it itself.
+
+    Linux tells it of the end of the thread that started it, so only the main thread may ask for it.
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    library = ctypes.CDLL(None)
+    return lambda: library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _ports(settings: ServerSettings) -> tuple[int, int, int]:

@@ -62,7 +62,7 @@ class TritonPythonModel:
         except L2BTError as error:
             code, message = _code_of(error), str(error)
         except Exception as error:
-            pb_utils.Logger.log_error(f"postprocess: {error!r}")
+            pb_utils.Logger.log_error(f"postprocess {request.request_id()}: {error!r}")
             code = pb_utils.TritonError.INTERNAL
             message = "postprocess failed; the server's log says why"
         return pb_utils.InferenceResponse(
@@ -116,6 +116,10 @@ class TritonPythonModel:
             },
         )
         self._count(served, inspection)
+        pb_utils.Logger.log_info(
+            f"answer {request.request_id()}: {card.product} {served.version} "
+            f"{inspection.verdict} {score:.6g}"
+        )
         table = [[getattr(region, name) for name in REGION_COLUMNS] for region in regions]
         details = {name: getattr(inspection, name) for name in _DETAILS}
         outputs = [

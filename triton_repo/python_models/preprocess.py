@@ -55,15 +55,17 @@ class TritonPythonModel:
         try:
             return self._cut(request, buffer)
         except InputError as error:
-            return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+            code, message = pb_utils.TritonError.INVALID_ARG, str(error)
         except L2BTError as error:
-            return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
+            # Such as students that the engine does not hold: to try again does not help.
+            code, message = pb_utils.TritonError.UNSUPPORTED, str(error)
         except Exception as error:
             # The client gets a sentence; where it happened is for the server's log.
-            pb_utils.Logger.log_error(f"preprocess: {error!r}")
-            return _error(
-                "preprocess failed; the server's log says why", pb_utils.TritonError.INTERNAL
-            )
+            pb_utils.Logger.log_error(f"preprocess {request.request_id()}: {error!r}")
+            code = pb_utils.TritonError.INTERNAL
+            message = "preprocess failed; the server's log says why"
+        pb_utils.Logger.log_info(f"refused {request.request_id()}: {message[:200]!r}")
+        return _error(message, code)
 
     def _cut(self, request: Any, buffer: TileBuffer | None) -> Any:
         arrived_ns = time.monotonic_ns()
