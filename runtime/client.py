@@ -25,7 +25,7 @@ from runtime.inspection import Inspection
 from runtime.patience import with_patience
 from runtime.product import ProductCard
 from runtime.region import AnomalyMap, Region
-from runtime.server_failures import is_overdue, lost_shared_memory, translate
+from runtime.server_failures import is_overdue, is_restricted, lost_shared_memory, translate
 from runtime.server_interface import (
     ANOMALY_MAP,
     DETAILS,
@@ -309,13 +309,14 @@ class Client:
         except (self._failure, memory_library.SharedMemoryException) as error:
             # Only a server that answers can say that it cannot open the region.
             status = str(error.status()) if isinstance(error, self._failure) else ""
-            if "UNAVAILABLE" in status or "DEADLINE_EXCEEDED" in status:
+            closed = isinstance(error, self._failure) and is_restricted(error)
+            if not closed and ("UNAVAILABLE" in status or "DEADLINE_EXCEEDED" in status):
                 raise self._translate(error, "image") from error
             if self._wished_transport == "shared-memory":
                 raise OptionError(
                     f"the server at {self.address} cannot open this machine's shared memory "
                     f"({error}); use transport='grpc', or run the server on this machine "
-                    "(containers: --ipc=host)"
+                    "(containers: --ipc=host); on a network the operator's token opens it"
                 ) from error
             return "grpc"
         return "shared-memory"

@@ -29,6 +29,11 @@ def is_overdue(error: Any) -> bool:
     return "DEADLINE_EXCEEDED" in str(error.status())
 
 
+def is_restricted(error: Any) -> bool:
+    """Whether the server wants the operator's token for it."""
+    return _RESTRICTED in str(error.message())
+
+
 def translate(error: Any, *, address: str, timeout_s: float, name: str) -> L2BTError:
     """A failure of tritonclient as one of our exceptions.
 
@@ -53,7 +58,7 @@ def translate(error: Any, *, address: str, timeout_s: float, name: str) -> L2BTE
         return _input_error(message, name)
     if is_overdue(error):
         return DeadlineExceededError(f"no answer from {address} within {timeout_s:g} s")
-    if _RESTRICTED in message:
+    if is_restricted(error):
         return ServerError(f"the server at {address} wants the operator's token: {message}")
     if "UNAVAILABLE" in status or "NOT_FOUND" in status:
         return ServerUnavailableError(

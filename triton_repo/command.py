@@ -108,6 +108,26 @@ def serve(
     supervisor.run()
 
 
+def certificates(folder: Path, *, host: tuple[str, ...] = ("127.0.0.1", "localhost")) -> None:
+    """Make certificates to try TLS with: an authority, a server's and a client's.
+
+    Args:
+        folder: Folder to write.
+        host: Names and addresses by which clients reach the server; may be given several times.
+    """
+    from triton_repo.certificates import make_certificates
+
+    make_certificates(folder, host)
+    print(
+        f"l2bt serve --tls-certificate {folder}/server.pem --tls-key {folder}/server.key "
+        f"--tls-client-ca {folder}/ca.pem"
+    )
+    print(
+        f"l2bt inspect IMAGES --server {host[0]}:8001 --tls-ca {folder}/ca.pem "
+        f"--tls-certificate {folder}/client.pem --tls-key {folder}/client.key"
+    )
+
+
 def doctor(
     *models: Path,
     device: str = "any",
