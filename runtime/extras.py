@@ -9,6 +9,7 @@ from runtime.errors import MissingExtraError
 
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
+    "cryptography": "sign",
     "google": "client",
     "jinja2": "evaluate",
     "matplotlib": "plot",
