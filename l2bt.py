@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from runtime.client_access import ConnectionOptions
 
 if TYPE_CHECKING:
+    from runtime.card_files import CardFiles
     from runtime.client import Client
     from runtime.detector import Detector, EngineDetector
     from runtime.errors import (
@@ -116,6 +117,9 @@ _PRODUCT_COMMANDS = {
     "activate": ("activate", "Serve a version from now on."),
     "rollback": ("roll_back", "Serve the version before again."),
     "retire": ("retire", "Serve a product no longer."),
+    "keys": ("keys", "Make a pair of keys to sign bundles with."),
+    "sign": ("sign", "Sign a product bundle."),
+    "trust": ("trust", "Take only bundles signed with this key, or another trusted one."),
 }
 
 
@@ -352,7 +356,7 @@ def threshold(
             open_detector=lambda: open_model(model),
         )
         files = files.change_threshold(chosen, calibration)
-        print(f"wrote {files.path}")
+        _print_written(files)
     print(describe(files.card))
 
 
@@ -385,7 +389,7 @@ def area(
             print("nothing to change")
             return
         files = files.change_area(wished)
-        print(f"wrote {files.path}")
+        _print_written(files)
         print("the thresholds were found with the area before; find them anew with good images:")
         if files.is_repository:
             print("  l2bt area, then l2bt threshold --good FOLDER, for the exported model,")
@@ -394,6 +398,13 @@ def area(
             print(f"  l2bt threshold {model} --good FOLDER")
     found = files.card.area
     print("looked at everywhere" if found is None else found.describe())
+
+
+def _print_written(files: "CardFiles") -> None:
+    print(f"wrote {files.path}")
+    if files.lost_signature:
+        print("its signature did not fit any more and was removed; sign the bundle again:")
+        print(f"  l2bt product sign {files.path.parent} --key PRIVATE")
 
 
 def main() -> NoReturn:

@@ -71,8 +71,14 @@ def atomic_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def atomic_write(path: Path, content: bytes | str) -> None:
-    """Write a file under a temporary name beside its place, then rename it into place."""
+def atomic_write(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a file under a temporary name beside its place, then rename it into place.
+
+    Args:
+        path: The file.
+        content: What it shall hold.
+        mode: Who may read and write it; until it stands in its place nobody but its owner may.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -80,7 +86,7 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from runtime.errors import ModelError, UnknownProductError
 from runtime.exported_model import MANIFEST_NAME
 from runtime.product import CARD_NAME, Calibration, ProductCard, Threshold
 from runtime.product_store import ProductStore
+from runtime.signatures import SIGNATURE_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +22,15 @@ class CardFiles:
         store: The store that it is in; a change there is a new version of the product, which is
             active at once. None for a bundle, whose file is replaced.
         is_repository: Whether the store is a model repository's.
+        lost_signature: Whether a change took a bundle's signature away, which fitted the card
+            before alone.
     """
 
     path: Path
     card: ProductCard
     store: ProductStore | None
     is_repository: bool
+    lost_signature: bool = False
 
     @classmethod
     def find(cls, folder: Path, *, product: str | None = None) -> "CardFiles":
@@ -81,9 +85,11 @@ class CardFiles:
         return self._write(replace(self.card, area=area, threshold=threshold, calibration=None))
 
     def _write(self, card: ProductCard) -> "CardFiles":
-        path = self.path
         if self.store is None:
-            card.write(path)
-        else:
-            path = self.store.card_path(card.product, change_card(self.store, card))
+            signature = self.path.with_name(SIGNATURE_NAME)
+            was_signed = signature.exists()
+            card.write(self.path)
+            signature.unlink(missing_ok=True)
+            return replace(self, card=card, lost_signature=was_signed or self.lost_signature)
+        path = self.store.card_path(card.product, change_card(self.store, card))
         return replace(self, card=card, path=path)

@@ -8,20 +8,22 @@ given to other students before `GRACE_S` have passed.
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from runtime.atomic_write import atomic_folder
+from runtime.atomic_write import atomic_folder, atomic_write
 from runtime.errors import ModelError, OptionError
-from runtime.json_files import write_json
+from runtime.json_files import decode_json, encode_json, read_bytes, write_json
 from runtime.product import CARD_NAME, ProductCard, TeacherCard
 from runtime.product_store import ProductStore
 from runtime.product_table import TABLE_NAME, Assignment, ProductTable
+from runtime.signatures import SIGNATURE_NAME, read_signature, verify_card
 from runtime.students_file import STUDENTS_NAME, check_students, read_students
+from runtime.trust import ORIGIN_NAME, check_signed, origin_of, trusted_keys
 
 # As long as a client waits for its answer, unless it was told otherwise.
 GRACE_S = 60.0
@@ -40,6 +42,8 @@ def create_store(
 def add_version(store: ProductStore, bundle: Path) -> tuple[str, int]:
     """Copy a product bundle into a store as the product's next version, which is not yet active.
 
+    Its signature, if it has one, is copied too.
+
     Args:
         store: The store.
         bundle: What `l2bt train` left.
@@ -48,19 +52,32 @@ def add_version(store: ProductStore, bundle: Path) -> tuple[str, int]:
         The product's name and the version.
 
     Raises:
-        ModelError: The bundle is damaged, or belongs to another network.
+        ModelError: The bundle is damaged, or belongs to another network; or the store trusts keys,
+            and none of them signed the bundle.
+        MissingExtraError: The store trusts keys, and signatures cannot be verified here.
     """
-    card = ProductCard.read(bundle / CARD_NAME)
+    # What is verified is what is written, byte for byte.
+    content, signature = read_bytes(bundle / CARD_NAME), read_signature(bundle)
+    if keys := trusted_keys(store):
+        verify_card(content, signature, keys, bundle=bundle)
+    card = decode_json(content, ProductCard, source=str(bundle / CARD_NAME))
     store.table().check_card(card, source=bundle)
     _check_weights(bundle / STUDENTS_NAME, card)
+    files = {CARD_NAME: content}
+    if signature is not None:
+        files[SIGNATURE_NAME] = signature
     with _locked(store) as table:
-        version, table = _write_version(store, table, card, bundle / STUDENTS_NAME)
+        version, table = _write_version(
+            store, table, card.product, students=bundle / STUDENTS_NAME, files=files
+        )
         write_json(store.folder / TABLE_NAME, table)
     return card.product, version
 
 
 def change_card(store: ProductStore, card: ProductCard) -> int:
     """Make the active version's students, with another card, the product's new active version.
+
+    Nobody signed the new card, so the version notes instead which one its students came from.
 
     Args:
         store: The store.
@@ -70,17 +87,22 @@ def change_card(store: ProductStore, card: ProductCard) -> int:
         The new version.
 
     Raises:
-        ModelError: The card belongs to other students.
+        ModelError: The card belongs to other students; or the store trusts keys, and none of them
+            signed the students.
         OptionError: No slot is free.
         UnknownProductError: The product is not active.
+        MissingExtraError: The store trusts keys, and signatures cannot be verified here.
     """
     before = store.table().serving(card.product)
     students = store.version_folder(card.product, before.version) / STUDENTS_NAME
     check_students(students, sha256=card.students_sha256)
+    check_signed(store, card.product, before.version, students_sha256=card.students_sha256)
+    origin = origin_of(store, card.product, before.version)
+    files = {CARD_NAME: encode_json(card), ORIGIN_NAME: encode_json(origin)}
     with _locked(store) as table:
         # Its slot is found first: a version that cannot be activated is not written.
         _free_slot(table, card)
-        version, table = _write_version(store, table, card, students)
+        version, table = _write_version(store, table, card.product, students=students, files=files)
         _activate(store, table, card, version)
     return version
 
@@ -98,7 +120,9 @@ def activate(store: ProductStore, product: str, version: int | None = None) -> i
 
     Raises:
         OptionError: There is no such version, or no slot is free.
-        ModelError: The version is damaged.
+        ModelError: The version is damaged; or the store trusts keys, and none of them signed the
+            version's students.
+        MissingExtraError: The store trusts keys, and signatures cannot be verified here.
     """
     versions = store.versions(product)
     if not versions:
@@ -112,6 +136,7 @@ def activate(store: ProductStore, product: str, version: int | None = None) -> i
     folder = store.version_folder(product, wanted)
     card = ProductCard.read(folder / CARD_NAME)
     store.table().check_card(card, source=folder)
+    check_signed(store, product, wanted, students_sha256=card.students_sha256)
     _check_weights(folder / STUDENTS_NAME, card)
     with _locked(store) as table:
         _activate(store, table, card, wanted)
@@ -126,6 +151,7 @@ def roll_back(store: ProductStore, product: str) -> int:
 
     Raises:
         OptionError: There was none.
+        ModelError: See `activate`.
     """
     previous = store.table().previous.get(product)
     if previous is None or previous not in store.versions(product):
@@ -243,12 +269,17 @@ def _idle(assignments: tuple[Assignment, ...], active: dict[str, int]) -> tuple[
 
 
 def _write_version(
-    store: ProductStore, table: ProductTable, card: ProductCard, students: Path
+    store: ProductStore,
+    table: ProductTable,
+    product: str,
+    *,
+    students: Path,
+    files: Mapping[str, bytes],
 ) -> tuple[int, ProductTable]:
     """The next version's number, and the table that knows it; the caller writes the table."""
-    version = max(table.newest.get(card.product, 0), *store.versions(card.product), 0) + 1
+    version = max(table.newest.get(product, 0), *store.versions(product), 0) + 1
     with atomic_folder(
-        store.version_folder(card.product, version), marker=CARD_NAME, replace=False
+        store.version_folder(product, version), marker=CARD_NAME, replace=False
     ) as temporary:
         target = temporary / STUDENTS_NAME
         try:
@@ -258,8 +289,9 @@ def _write_version(
             os.link(students, target)
         except OSError:
             shutil.copyfile(students, target)
-        card.write(temporary / CARD_NAME)
-    return version, replace(table, newest={**table.newest, card.product: version})
+        for name, content in files.items():
+            atomic_write(temporary / name, content)
+    return version, replace(table, newest={**table.newest, product: version})
 
 
 def _check_weights(path: Path, card: ProductCard) -> None:

@@ -13,7 +13,12 @@ T = TypeVar("T")
 
 def write_json(path: Path, content: Any) -> None:
     """Write a dataclass, or what else JSON can hold, with two spaces of indentation."""
-    atomic_write(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    atomic_write(path, encode_json(content))
+
+
+def encode_json(content: Any) -> bytes:
+    """What `write_json` writes."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 def read_json(path: Path, kind: type[T]) -> T:
@@ -23,11 +28,19 @@ def read_json(path: Path, kind: type[T]) -> T:
         ModelError: The file is missing or no JSON, or a field is missing or wrong; the message
             names the file and the field.
     """
+    return decode_json(read_bytes(path), kind, source=str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        ModelError: It is missing, or cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decode_json(content, kind, source=str(path))
 
 
 def check_schema(path: Path, expected: str, *, advice: str) -> None:

@@ -16,6 +16,8 @@ from runtime.json_files import decode_json, read_json, write_json
 
 SCHEMA = "l2bt.product/1"
 CARD_NAME = "product.json"
+# The folder of a store's trusted keys stands among its products' folders.
+TRUSTED_KEYS = "trusted_keys"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +223,19 @@ def check_product_name(name: str) -> str:
     """Refuse names that could not be a folder's name on every system.
 
     Raises:
-        OptionError: The name is empty, too long, or has characters beyond letters, digits, ._-.
+        OptionError: The name is empty, too long, or has characters beyond letters, digits, ._-, or
+            is that of the folder of trusted keys.
     """
     allowed = name.replace("-", "").replace("_", "").replace(".", "")
     if not (0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum()) or name[0] == ".":
         raise OptionError(
             f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', not "
             "beginning with '.'; name the product with --product"
+        )
+    # Some file systems take both cases for the same.
+    if name.lower() == TRUSTED_KEYS:
+        raise OptionError(
+            f"product name {name!r} is that of the folder of trusted keys; choose another name "
+            "with --product"
         )
     return name

@@ -121,5 +121,51 @@ def retire(product: str, *, model: Path = DEFAULT_REPOSITORY, delete: bool = Fal
     print(f"{product} is retired" + (", and its versions are removed" if delete else ""))
 
 
+def keys(private: Path, public: Path) -> None:
+    """Make a pair of keys to sign bundles with.
+
+    Args:
+        private: File for the private key, which stays with who signs. It has no password.
+        public: File for the public key, which goes to the stores that trust it.
+    """
+    from runtime.signing_keys import make_key_pair
+
+    key = make_key_pair(private, public)
+    print(f"made the key {key}: {private} to sign with, which nobody else should get,")
+    print(f"and {public} for the servers: l2bt product trust {public}")
+
+
+def sign(bundle: Path, *, key: Path) -> None:
+    """Sign a product bundle.
+
+    Args:
+        bundle: Folder that l2bt train left.
+        key: The private key, as l2bt product keys made it.
+    """
+    from runtime.signatures import SIGNATURE_NAME, sign_bundle
+
+    name = sign_bundle(bundle, key)
+    print(f"signed with the key {name}: {bundle / SIGNATURE_NAME}")
+
+
+def trust(public: Path, *, model: Path = DEFAULT_REPOSITORY) -> None:
+    """Trust a key: from now on only bundles that a trusted key signed are added and activated.
+
+    Args:
+        public: The public key, as l2bt product keys made it.
+        model: Model repository or exported model.
+    """
+    from runtime.product_store import ProductStore
+    from runtime.trust import trust_key, unsigned_active
+
+    store = ProductStore.of(model)
+    print(f"trusts the key {trust_key(store, public)}")
+    unsigned = unsigned_active(store)
+    for name, reason in unsigned.items():
+        print(f"{name} goes on being served, but is not signed with a trusted key: {reason}")
+    if not unsigned:
+        print("all active versions are signed with a trusted key")
+
+
 def _option(model: Path) -> str:
     return "" if model == DEFAULT_REPOSITORY else f" --model {model}"
