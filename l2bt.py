@@ -436,6 +436,10 @@ def main() -> NoReturn:
             app()
     except L2BTError as error:
         sys.exit(f"l2bt: {error}")
+    except OSError as error:
+        # Such as a full disk, or a folder that this user may not write.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"l2bt: {where}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

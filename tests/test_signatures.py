@@ -239,7 +239,7 @@ def test_a_store_that_trusts_keys_refuses_without_the_library(
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(MissingExtraError, match=r"pip install '\.\[sign\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[security\]'"):
         add_version(store, signed)
 
 

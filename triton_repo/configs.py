@@ -42,6 +42,8 @@ class RepositorySettings:
         max_batch_tiles: The most tiles that the engine runs at once, and so the most that an image
             may need: one of more is refused before it is cut. By default a TensorRT engine's
             largest batch; without one 128, which are 24 megapixels at full scale.
+        max_megapixels: The largest image that is decoded, in millions of pixels; it bounds what one
+            request can make the server allocate.
         max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
         max_queue_requests: Requests that may wait; more are refused at once.
         queue_timeout_ms: How long a request may wait before it is refused, in milliseconds; 0 for
@@ -54,6 +56,7 @@ class RepositorySettings:
     """
 
     max_batch_tiles: int | None = None
+    max_megapixels: float = 100.0
     max_queue_delay_us: int = 500
     max_queue_requests: int = 64
     queue_timeout_ms: int = 0
@@ -71,6 +74,8 @@ class RepositorySettings:
         for name in ("max_queue_delay_us", "queue_timeout_ms", "cpu_threads"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not self.max_megapixels > 0:
+            raise OptionError(f"max_megapixels is {self.max_megapixels}; expected more than 0")
         if self.cpu_precision not in ("f32", "bf16"):
             raise OptionError(f"cpu_precision is {self.cpu_precision!r}; expected 'f32' or 'bf16'")
 
@@ -251,6 +256,7 @@ def _preprocess(specs: TensorSpecs, settings: RepositorySettings) -> Any:
     outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
     config = _image_model(PREPROCESS, specs.images, outputs, settings)
     config.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
+    config.parameters["max_megapixels"].string_value = f"{settings.max_megapixels:g}"
     _bound_queue(config, settings)
     return config
 

@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 from runtime.catalogue import Catalogue
 from runtime.errors import BadImageError, InputError, L2BTError
 from runtime.exported_model import INPUT_NAME, PRODUCT_NAME
-from runtime.images import ImageArray, check_image, decode_image
+from runtime.images import ImageArray, check_image, decode_image, encoded_size
 from runtime.product_store import ProductStore, WrittenProducts
 from runtime.server_interface import (
     ASSIGNMENT,
@@ -44,6 +44,7 @@ class TritonPythonModel:
             )
         self._tile_buffer = TileBuffer()
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
+        self._most_megapixels = float(parameters["max_megapixels"]["string_value"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a bad image fails alone."""
@@ -67,14 +68,23 @@ class TritonPythonModel:
         pb_utils.Logger.log_info(f"refused {request.request_id()}: {message[:200]!r}")
         return _error(message, code)
 
+    def _check_pixels(self, height: int, width: int) -> None:
+        if height * width > self._most_megapixels * 1e6:
+            raise BadImageError(
+                f"an image of {width} x {height} px has more than {self._most_megapixels:g} "
+                "megapixels, which this server takes; send a smaller image, or fill the repository "
+                "again with --max-megapixels"
+            )
+
     def _cut(self, request: Any, buffer: TileBuffer | None) -> Any:
         arrived_ns = time.monotonic_ns()
         parameters = json.loads(request.parameters() or "{}")
         served = self._products.serving(parameters.get(PRODUCT))
         card = served.card
-        image = _image(request)
-        decoded_ns = time.monotonic_ns()
-        height, width = image.shape[:2]
+        raw, encoded = _given(request)
+        # From the header, so that nothing is decoded that is refused for its size.
+        height, width = raw.shape[:2] if raw is not None else encoded_size(encoded)
+        self._check_pixels(height, width)
         # A request for the card alone is not about its image, whose size may be any.
         area = None if parameters.get(WANT_CARD, False) else card.area
         geometry = card.geometry.for_image(height, width, area=area)
@@ -84,6 +94,8 @@ class TritonPythonModel:
                 f"server's engine takes {self._most_tiles}; send a smaller image, or fill the "
                 f"repository again with --max-batch-tiles {geometry.tiles}"
             )
+        image = raw if raw is not None else decode_image(encoded)
+        decoded_ns = time.monotonic_ns()
         tiles = geometry.cut(image, buffer)
         stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
         return pb_utils.InferenceResponse(
@@ -97,7 +109,8 @@ class TritonPythonModel:
         )
 
 
-def _image(request: Any) -> ImageArray:
+def _given(request: Any) -> tuple[ImageArray | None, bytes]:
+    """The checked pixels, or None and the bytes of a file."""
     raw = pb_utils.get_input_tensor_by_name(request, IMAGE)
     encoded = pb_utils.get_input_tensor_by_name(request, ENCODED)
     if (raw is None) == (encoded is None):
@@ -106,8 +119,8 @@ def _image(request: Any) -> ImageArray:
             f"the request has {sent} of the inputs '{IMAGE}' and '{ENCODED}'; send one"
         )
     if raw is not None:
-        return check_image(raw.as_numpy())
-    return decode_image(encoded.as_numpy()[0])
+        return check_image(raw.as_numpy()), b""
+    return None, encoded.as_numpy()[0]
 
 
 def _error(message: str, code: int) -> Any:
