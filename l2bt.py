@@ -384,7 +384,7 @@ def area(
 
 
 def main() -> NoReturn:
-    """The command `l2bt`: exit status 1 and one sentence for an error of ours."""
+    """The command `l2bt`: exit status 1 and one sentence for an error of ours or a file's."""
     from cyclopts import App, Parameter
 
     from runtime.errors import L2BTError
@@ -412,6 +412,11 @@ def main() -> NoReturn:
             app()
     except L2BTError as error:
         sys.exit(f"l2bt: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A disk that is full, a folder that may not be read, a name that is too long.
+        sys.exit(f"l2bt: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

@@ -21,7 +21,7 @@ from runtime.errors import (
     UnknownProductError,
 )
 from runtime.extras import require
-from runtime.images import ImageArray, ImageLike, check_image, encoded_size
+from runtime.images import ImageArray, ImageLike, check_image, encoded_size, read_encoded
 from runtime.inspection import Inspection
 from runtime.product import ProductCard
 from runtime.region import AnomalyMap, Region
@@ -314,10 +314,7 @@ class Client:
 def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]]:
     """The image's name for errors, what is sent, and its height and width in px."""
     if isinstance(image, (str, Path)):
-        try:
-            data = Path(image).read_bytes()
-        except OSError as error:
-            raise BadImageError(f"{image} cannot be read: {error.strerror or error}") from error
+        data = read_encoded(Path(image))
         return str(image), data, encoded_size(data, name=str(image))
     if isinstance(image, bytes):
         return "image", image, encoded_size(image)

@@ -217,14 +217,19 @@ def _other_scale(card: ProductCard, scale: float) -> str:
     )
 
 
+def is_product_name(name: str) -> bool:
+    """Whether a product can have that name, which is a folder's on every system."""
+    allowed = name.replace("-", "").replace("_", "").replace(".", "")
+    return 0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum() and name[0] != "."
+
+
 def check_product_name(name: str) -> str:
     """Refuse names that could not be a folder's name on every system.
 
     Raises:
         OptionError: The name is empty, too long, or has characters beyond letters, digits, ._-.
     """
-    allowed = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum()) or name[0] == ".":
+    if not is_product_name(name):
         raise OptionError(
             f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', not "
             "beginning with '.'; name the product with --product"
