@@ -10,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import BadImageError, OptionError
+from runtime.images import MAX_PIXELS, MAX_SIDE_PX
 from runtime.json_files import read_json
 
 Point = tuple[float, float]
 Polygon = tuple[Point, ...]
+
+# Each side is held against each other one.
+MAX_CORNERS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,14 @@ class InspectionArea:
     ignore: tuple[Polygon, ...] = ()
 
     def __post_init__(self) -> None:
-        if min(self.image_wh) < 1:
-            raise OptionError(f"image_wh is {self.image_wh}; expected a width and a height in px")
+        width, height = self.image_wh
+        # Before a mask of this size is drawn.
+        smallest, largest = sorted(self.image_wh)
+        if smallest < 1 or largest > MAX_SIDE_PX or width * height > MAX_PIXELS:
+            raise OptionError(
+                f"image_wh is {self.image_wh}; expected a width and a height in px that an image "
+                f"can have: 1 to {MAX_SIDE_PX}, and {MAX_PIXELS} pixels at most"
+            )
         for name, polygons in (("include", self.include), ("ignore", self.ignore)):
             for number, polygon in enumerate(polygons):
                 self._check(polygon, f"{name} polygon {number}")
@@ -76,8 +86,10 @@ class InspectionArea:
 
     def _check(self, polygon: Polygon, name: str) -> None:
         width, height = self.image_wh
-        if len(polygon) < 3:
-            raise OptionError(f"{name} has {len(polygon)} corners; expected at least 3")
+        if not 3 <= len(polygon) <= MAX_CORNERS:
+            raise OptionError(
+                f"{name} has {len(polygon)} corners; expected at least 3, and {MAX_CORNERS} at most"
+            )
         for x_px, y_px in polygon:
             if not (0 <= x_px <= width and 0 <= y_px <= height):
                 raise OptionError(

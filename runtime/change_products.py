@@ -155,7 +155,9 @@ def roll_back(store: ProductStore, product: str) -> int:
     """
     previous = store.table().previous.get(product)
     if previous is None or previous not in store.versions(product):
-        raise OptionError(f"{product} has no earlier version that was active; name one to activate")
+        raise OptionError(
+            f"product {product!r} has no earlier version that was active; name one to activate"
+        )
     return activate(store, product, previous)
 
 
@@ -184,7 +186,7 @@ def retire(store: ProductStore, product: str, *, delete: bool = False) -> None:
         changed = replace(table, active=active, previous=previous, assignments=assignments)
         write_json(store.folder / TABLE_NAME, changed)
     if delete:
-        shutil.rmtree(store.folder / product)
+        shutil.rmtree(store.product_folder(product))
 
 
 def _activate(store: ProductStore, table: ProductTable, card: ProductCard, version: int) -> None:

@@ -13,14 +13,13 @@ import numpy as np
 
 from runtime.client_access import ClientTls, operator_headers
 from runtime.errors import (
-    BadImageError,
     L2BTError,
     OptionError,
     ServerError,
     ServerUnavailableError,
 )
 from runtime.extras import require
-from runtime.images import ImageArray, ImageLike, check_image, encoded_size
+from runtime.images import ImageArray, ImageLike, check_image, encoded_size, read_encoded
 from runtime.inspection import Inspection
 from runtime.patience import with_patience
 from runtime.product import ProductCard
@@ -338,10 +337,7 @@ class Client:
 def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]]:
     """The image's name for errors, what is sent, and its height and width in px."""
     if isinstance(image, (str, Path)):
-        try:
-            data = Path(image).read_bytes()
-        except OSError as error:
-            raise BadImageError(f"{image} cannot be read: {error.strerror or error}") from error
+        data = read_encoded(Path(image))
         return str(image), data, encoded_size(data, name=str(image))
     if isinstance(image, bytes):
         return "image", image, encoded_size(image)

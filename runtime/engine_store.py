@@ -4,6 +4,7 @@ An engine runs on the GPU model and TensorRT version that built it. Elsewhere it
 worse, so nothing is loaded whose manifest does not fit.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -178,4 +179,4 @@ def _rebuild(model: ExportedModel, engines: Path, precision: str | None) -> str:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+    return tuple(int(part) for part in re.findall(r"[0-9]{1,9}", text))

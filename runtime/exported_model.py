@@ -6,7 +6,7 @@ from pathlib import Path
 from runtime.atomic_write import sha256_of_file
 from runtime.errors import ModelError, OptionError
 from runtime.json_files import check_schema, read_json
-from runtime.product import ProductCard, TeacherCard
+from runtime.product import ProductCard, TeacherCard, check_product_name
 from runtime.product_store import STORE, ProductStore, WrittenProducts
 
 SCHEMA = "l2bt.export/4"
@@ -55,6 +55,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        # Engines stand in a folder of that name.
+        check_product_name(self.name)
         if "fp32" not in self.onnx_sha256 or set(self.onnx_sha256) - set(ONNX_NAMES):
             raise ValueError(
                 f"onnx_sha256 names {', '.join(self.onnx_sha256) or 'nothing'}; expected fp32, and "

@@ -6,6 +6,9 @@ the rest with grey. Orientation tags are ignored: the pixels are taken as stored
 """
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,6 +28,8 @@ MAX_PIXELS = 16_384**2  # 0.8 GB of RGB; line scans may be long, but not also wi
 
 # Pillow refuses twice this by itself, before it decodes; `check_size` refuses the rest.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# An image is brought to RGB by so many pixels at a time, so that no second copy of it is held.
+_BAND_PIXELS = 1 << 22
 
 # One grey value a pixel says the same as three equal channels, so nothing is lost or guessed.
 _EIGHT_BIT_MODES = {"RGB", "L", "1", "P"}
@@ -53,11 +58,22 @@ def read_image(path: Path) -> ImageArray:
     Raises:
         BadImageError: The file cannot be read or decoded.
     """
+    return decode_image(read_encoded(path), name=str(path))
+
+
+def read_encoded(path: Path) -> bytes:
+    """Read the bytes of an image file.
+
+    Raises:
+        BadImageError: The file cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise BadImageError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decode_image(data, name=str(path))
+    except ValueError as error:
+        # The path holds what no path can, such as NUL.
+        raise BadImageError(f"{str(path)!r} cannot be read: {error}") from error
 
 
 def decode_image(data: bytes, *, name: str = "image") -> ImageArray:
@@ -68,12 +84,13 @@ def decode_image(data: bytes, *, name: str = "image") -> ImageArray:
     Raises:
         BadImageError: The bytes are no such file, are cut, or hold 16-bit or 4-channel pixels.
     """
-    with _open(data, name) as picture:
+    with _without_remarks(), _open(data, name) as picture:
         _check_mode(picture, name)
         check_size(picture.height, picture.width, name=name)
         try:
-            return np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            return _rgb(picture)
+        except Exception as error:
+            # Pillow raises many types for files that are damaged.
             raise BadImageError(
                 f"{name} is damaged or cut ({error}); send the whole {picture.format} file"
             ) from error
@@ -83,9 +100,10 @@ def encoded_size(data: bytes, *, name: str = "image") -> tuple[int, int]:
     """Height and width in px of an encoded image, from its header alone.
 
     Raises:
-        BadImageError: The bytes do not begin like an image file.
+        BadImageError: The bytes do not begin like an image file, or it is too large.
     """
-    with _open(data, name) as picture:
+    with _without_remarks(), _open(data, name) as picture:
+        check_size(picture.height, picture.width, name=name)
         return picture.height, picture.width
 
 
@@ -96,9 +114,14 @@ def image_size(path: Path) -> tuple[int, int]:
         BadImageError: The file cannot be read, or does not begin like an image file.
     """
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with (
+            _without_remarks(),
+            path.open("rb") as file,
+            Image.open(file, formats=FORMATS) as picture,
+        ):
             return picture.height, picture.width
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except Exception as error:
+        # Pillow raises many types for files that are damaged.
         raise BadImageError(f"{path} is not a readable image ({_short(error)})") from error
 
 
@@ -144,10 +167,31 @@ def check_size(height: int, width: int, *, name: str = "image") -> None:
         )
 
 
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep Pillow's warnings about odd files from the user: an image is used or refused."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _rgb(picture: Image.Image) -> ImageArray:
+    height, width = picture.height, picture.width
+    rows = max(1, _BAND_PIXELS // width)
+    if height <= rows:
+        return np.asarray(picture.convert("RGB"))
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        end = min(top + rows, height)
+        pixels[top:end] = np.asarray(picture.crop((0, top, width, end)).convert("RGB"))
+    return pixels
+
+
 def _open(data: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except Exception as error:
+        # Pillow raises many types for files that are damaged.
         raise BadImageError(
             f"{name} ({len(data)} bytes) is not a readable image ({_short(error)}); "
             "expected a JPEG, PNG, BMP, TIFF or WebP file"

@@ -10,6 +10,9 @@ from runtime.errors import ModelError
 
 T = TypeVar("T")
 
+# What msgspec raises for bytes that are no JSON, no UTF-8, or nested too deeply.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def write_json(path: Path, content: Any) -> None:
     """Write a dataclass, or what else JSON can hold, with two spaces of indentation."""
@@ -56,7 +59,7 @@ def check_schema(path: Path, expected: str, *, advice: str) -> None:
     """
     try:
         found = msgspec.json.decode(path.read_bytes())["schema"]
-    except (OSError, msgspec.DecodeError, KeyError, TypeError):
+    except (OSError, *_NO_JSON, KeyError, TypeError):
         return
     if found != expected:
         raise ModelError(
@@ -77,5 +80,5 @@ def decode_json(content: bytes, kind: type[T], *, source: str) -> T:
     """
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _NO_JSON as error:
         raise ModelError(f"{source} is not a valid {kind.__name__}: {error}") from error

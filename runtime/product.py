@@ -219,23 +219,23 @@ def _other_scale(card: ProductCard, scale: float) -> str:
     )
 
 
+def is_product_name(name: str) -> bool:
+    """Whether a product can have that name, which is a folder's on every system."""
+    allowed = name.replace("-", "").replace("_", "").replace(".", "")
+    is_folder = 0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum() and name[0] != "."
+    return is_folder and name.lower() != TRUSTED_KEYS
+
+
 def check_product_name(name: str) -> str:
     """Refuse names that could not be a folder's name on every system.
 
     Raises:
-        OptionError: The name is empty, too long, or has characters beyond letters, digits, ._-, or
-            is that of the folder of trusted keys.
+        OptionError: The name is empty, too long, has characters beyond letters, digits, ._-, or is
+            that of the folder of trusted keys.
     """
-    allowed = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (0 < len(name) <= 64 and allowed.isascii() and allowed.isalnum()) or name[0] == ".":
+    if not is_product_name(name):
         raise OptionError(
             f"product name {name!r}: expected 1 to 64 letters, digits, '-', '_' or '.', not "
-            "beginning with '.'; name the product with --product"
-        )
-    # Some file systems take both cases for the same.
-    if name.lower() == TRUSTED_KEYS:
-        raise OptionError(
-            f"product name {name!r} is that of the folder of trusted keys; choose another name "
-            "with --product"
+            f"beginning with '.', and not {TRUSTED_KEYS!r}; name the product with --product"
         )
     return name

@@ -8,13 +8,14 @@
 An exported model and a model repository each have one. This module reads; `change_products` writes.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.bank_weights import Tensors
 from runtime.catalogue import ServedProduct
 from runtime.errors import ModelError
-from runtime.product import CARD_NAME, ProductCard
+from runtime.product import CARD_NAME, ProductCard, check_product_name, is_product_name
 from runtime.product_table import TABLE_NAME, Assignment, ProductTable, TableFile
 from runtime.server_interface import ENSEMBLE
 from runtime.students_file import STUDENTS_NAME, check_students, read_students
@@ -80,9 +81,17 @@ class ProductStore:
                 return self._served(one)
         return None
 
+    def product_folder(self, product: str) -> Path:
+        """Where a product's versions stand.
+
+        Raises:
+            OptionError: The name is none for a product, and might lead out of the store.
+        """
+        return self.folder / check_product_name(product)
+
     def version_folder(self, product: str, version: int) -> Path:
         """Where a version stands."""
-        return self.folder / product / str(version)
+        return self.product_folder(product) / str(version)
 
     def card_path(self, product: str, version: int) -> Path:
         """Where a version's card stands."""
@@ -90,9 +99,10 @@ class ProductStore:
 
     def versions(self, product: str) -> tuple[int, ...]:
         """All versions of a product, the oldest first; none if it is unknown."""
-        folder = self.folder / product
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        return tuple(sorted(int(name) for name in names if name.isdigit()))
+        if not is_product_name(product) or not self.product_folder(product).is_dir():
+            return ()
+        names = (path.name for path in self.product_folder(product).iterdir())
+        return tuple(sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]*", name)))
 
     def products(self) -> tuple[str, ...]:
         """All products that have a version, active or not."""

@@ -39,6 +39,12 @@ class Assignment:
     students_sha256: str
     idle_since_s: float | None = None
 
+    def __post_init__(self) -> None:
+        # Both are folders' names in the store.
+        check_product_name(self.product)
+        if self.version < 1:
+            raise ValueError(f"version {self.version} of {self.product}; expected 1 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProductTable:
@@ -75,7 +81,6 @@ class ProductTable:
         if len(students) != len({slot for slot, _ in students}):
             raise ValueError("a slot is given to two pairs of students")
         for product, version in self.active.items():
-            check_product_name(product)
             if self.find(product, version) is None:
                 raise ValueError(f"version {version} of {product} is active and in no slot")
 

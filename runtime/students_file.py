@@ -48,6 +48,7 @@ def read_students(path: Path, *, sha256: str) -> Tensors:
     check_students(path, sha256=sha256)
     try:
         tensors: Tensors = load(path.read_bytes())
-    except SafetensorError as error:
-        raise ModelError(f"{path} holds no tensors: {error}") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        # KeyError for a type, ValueError for a shape that NumPy does not have.
+        raise ModelError(f"{path} holds no tensors that can be used: {error}") from error
     return tensors

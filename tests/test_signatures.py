@@ -244,7 +244,7 @@ def test_a_store_that_trusts_keys_refuses_without_the_library(
 
 
 def test_a_product_cannot_take_the_folder_of_trusted_keys() -> None:
-    with pytest.raises(OptionError, match="is that of the folder of trusted keys"):
+    with pytest.raises(OptionError, match="not .trusted_keys"):
         check_product_name("Trusted_Keys")
 
 

@@ -55,10 +55,13 @@ def open_bundle(folder: Path) -> ProductBundle:
     weights = folder / STUDENTS_NAME
     card = ProductCard.read(folder / CARD_NAME)
     check_students(weights, sha256=card.students_sha256)
-    students = Students(card.teacher.dimension)
     try:
-        students.load_state_dict(load(weights.read_bytes()))
-    except (RuntimeError, SafetensorError) as error:
+        state = {name: tensor.float() for name, tensor in load(weights.read_bytes()).items()}
+        # The width on a card may be any number; there it takes no memory until it is seen to fit.
+        with torch.device("meta"):
+            students = Students(card.teacher.dimension)
+        students.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{weights} does not hold two students of width {card.teacher.dimension}: {error}"
         ) from error

@@ -152,4 +152,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # torch raises many types for files that are damaged, or hold more than tensors.
         raise ModelError(f"checkpoint {path} cannot be read: {error}") from error
+    if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
+        raise ModelError(f"checkpoint {path} holds no tensors by name")
     return dict(state)

@@ -54,7 +54,7 @@ def _read_config(folder: Path, config_name: str | None) -> Any:
         return text_format.Parse(path.read_text(), protobuf.ModelConfig())
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except text_format.ParseError as error:
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is no model configuration: {error}") from error
 
 
@@ -69,7 +69,8 @@ def _folder_problems(folder: Path, config: Any) -> Iterator[str]:
     default = "model.plan" if config.platform == "tensorrt_plan" else "model.py"
     needed = config.default_model_filename or default
     for version in versions:
-        if not (version / needed).is_file():
+        # Triton looks nowhere else, and a name that a configuration gives may be no name at all.
+        if not any(path.name == needed and path.is_file() for path in version.iterdir()):
             yield f"{version.name}/{needed} is missing"
 
 
