@@ -130,6 +130,7 @@ def test_the_docker_command_serves_the_repository_on_loopback(repository: Path) 
     assert "-p 127.0.0.1:8001:8001" in command
     assert "--model-config-name=cpu" in command
     assert "--gpus" not in command
+    assert "shared-memory:operator=${L2BT_OPERATOR_TOKEN:?" in command
 
 
 def test_the_docker_command_for_a_gpu_needs_an_engine_file(repository: Path) -> None:

@@ -240,6 +240,16 @@ def test_each_request_is_in_the_servers_log_by_its_id(service: Service) -> None:
     assert f"answer {found.request_id}: plate 1 {found.verdict}" in log
 
 
+def test_ping_sees_that_a_server_works_and_that_there_is_none(
+    service: Service, tmp_path: Path
+) -> None:
+    there = l2bt("ping", service.address, folder=tmp_path)
+    assert (there.returncode, "asked about plate" in there.stdout) == (0, True), there.stderr
+    nobody = l2bt("ping", "127.0.0.1:1", folder=tmp_path)
+    assert nobody.returncode == 1
+    assert "cannot take the request" in nobody.stderr
+
+
 def test_a_second_supervisor_does_not_touch_what_the_first_one_keeps(service: Service) -> None:
     with pytest.raises(OptionError, match="keeps a server at work"):
         remove_leftovers(service.folder / "state.json")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from runtime.errors import OptionError
 
-_OPERATOR = "operator"
+OPERATOR = "operator"
 # What Triton calls its protocols; both the gRPC and the HTTP interface have them.
 _ALWAYS_RESTRICTED = ("model-repository", "trace", "logging")
+CLOSED_TO_A_NETWORK = (*_ALWAYS_RESTRICTED, "shared-memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,8 @@ class ServerTls:
 
 def restriction_flags(host: str, token: str) -> list[str]:
     """Triton's options that close to clients what the operator alone may do."""
-    closed = [*_ALWAYS_RESTRICTED, *(() if is_loopback(host) else ("shared-memory",))]
-    limit = f"{','.join(closed)}:{_OPERATOR}={token}"
+    closed = _ALWAYS_RESTRICTED if is_loopback(host) else CLOSED_TO_A_NETWORK
+    limit = f"{','.join(closed)}:{OPERATOR}={token}"
     return [f"--grpc-restricted-protocol={limit}", f"--http-restricted-api={limit}"]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from runtime.client_access import ConnectionOptions
 from runtime.engine_store import ENGINES
 from runtime.errors import OptionError
 from triton_repo.configs import RepositorySettings
@@ -106,6 +107,29 @@ def serve(
         signal.signal(number, lambda *_: supervisor.stop())
     log.write("starting", repository=str(repository), log=str(settings.log_path))
     supervisor.run()
+
+
+def ping(
+    address: str,
+    *,
+    product: str | None = None,
+    timeout_s: float = 30.0,
+    connection: Annotated[ConnectionOptions, Parameter(name="*")] = ConnectionOptions(),
+) -> None:
+    """See whether a server works, by having one pixel go the whole way; it is not counted.
+
+    Args:
+        address: host:port of its gRPC interface.
+        product: Name of the product, where several are active.
+        timeout_s: How long the answer may take, in seconds.
+        connection: TLS and token; nothing is sent again.
+    """
+    from runtime.client import Client
+
+    options = {**connection.arguments(), "patience_s": 0.0}
+    with Client(address, transport="grpc", timeout_s=timeout_s, **options) as client:
+        card = client.read_card(product=product)
+    print(f"{address} works; asked about {card.product}")
 
 
 def certificates(folder: Path, *, host: tuple[str, ...] = ("127.0.0.1", "localhost")) -> None:

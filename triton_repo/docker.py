@@ -6,11 +6,13 @@ from shlex import join
 from runtime.engine_manifest import PLAN_NAME
 from runtime.errors import ModelError, OptionError
 from runtime.server_interface import ENSEMBLE
+from triton_repo.access import CLOSED_TO_A_NETWORK, OPERATOR
 from triton_repo.build import CPU, VERSION
 from triton_repo.configs import ENGINE
 from triton_repo.server import ServerSettings
 
 _IMAGE = "l2bt-edge-server"
+_TOKEN = "L2BT_OPERATOR_TOKEN"
 _DOCKERFILE = Path(__file__).parent / "Dockerfile"
 
 
@@ -48,7 +50,7 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
         for part in ("-p", f"{settings.host}:{outside}:{inside}")
     ]
     # 64 MB of shared memory, docker's default, is too little for one large image.
-    run = ["docker", "run", "--rm", "--shm-size=1g", *ports]
+    run = ["docker", "run", "--rm", "--shm-size=1g", "-e", _TOKEN, *ports]
     run += ["--gpus=all"] if device == "gpu" else []
     run += ["-v", f"{repository.resolve()}:/models:ro", _IMAGE]
     server = ["tritonserver", "--model-repository=/models", "--model-control-mode=explicit"]
@@ -56,6 +58,9 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
     server += [f"--model-config-name={CPU}"] if device == "cpu" else []
     # The engine must fit the container's TensorRT and the GPU it was given.
     check = ["l2bt", "doctor", f"--device={device}", "--repository=/models"]
-    run += ["sh", "-c", f"{join(check)} && exec {join(server)}"]
+    # Expanded by the container's shell, so that the token stands in no file and no history.
+    limit = f"{','.join(CLOSED_TO_A_NETWORK)}:{OPERATOR}=${{{_TOKEN}:?set it to a secret}}"
+    closed = f'"--grpc-restricted-protocol={limit}" "--http-restricted-api={limit}"'
+    run += ["sh", "-c", f"{join(check)} && exec {join(server)} {closed}"]
     build = ["docker", "build", "-t", _IMAGE, "-f", str(_DOCKERFILE), str(_DOCKERFILE.parents[1])]
     return f"{join(build)}\n{join(run)}"
