@@ -79,6 +79,26 @@ def exported(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
+def tiny_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
+    """For tests that send hundreds of requests: a quarter of the patches."""
+    return learn_product(
+        small_dataset,
+        tmp_path_factory.mktemp("tiny") / "plate",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=FitSettings(steps=60, held_out=0.25),
+        geometry=GeometryOptions(image_size=SMALL_IMAGE_SIZE // 2),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_exported(
+    tiny_bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory
+) -> ExportedModel:
+    folder = tmp_path_factory.mktemp("tiny-exported")
+    return export_product(tiny_bundle, folder / "plate", precision="fp32", capacity=8)
+
+
+@pytest.fixture(scope="session")
 def detector(exported: ExportedModel) -> Iterator[Detector]:
     with Detector(exported.folder) as opened:
         yield opened

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 from runtime.change_products import activate, add_version, retire, roll_back
 from runtime.client import Client
 from runtime.errors import ServerUnavailableError, UnknownProductError
+from runtime.exported_model import ExportedModel
 from runtime.product_store import ProductStore
 from runtime.students_file import STUDENTS_NAME
 from tests.conftest import free_ports, random_image
@@ -21,6 +22,7 @@ from tests.product_parts import variant
 from tests.test_command_line import l2bt
 from train.bundle import ProductBundle
 from train.reference import ReferenceDetector
+from triton_repo.build import build_repository
 from triton_repo.product_state import read_metrics
 from triton_repo.server import TritonServer
 
@@ -48,33 +50,30 @@ class Plant:
 
 @pytest.fixture(scope="module")
 def bundles(
-    bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory
+    tiny_bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], ProductBundle]:
     folder = tmp_path_factory.mktemp("variants")
     seeds = itertools.count(100)
 
     def make(product: str) -> ProductBundle:
         seed = next(seeds)
-        return variant(bundle, folder / str(seed), product=product, seed=seed)
+        return variant(tiny_bundle, folder / str(seed), product=product, seed=seed)
 
     return make
 
 
 @pytest.fixture(scope="module")
 def plant(
-    bundle: ProductBundle,
+    tiny_bundle: ProductBundle,
+    tiny_exported: ExportedModel,
     bundles: Callable[[str], ProductBundle],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Plant]:
-    from export.fuse import export_product
-    from triton_repo.build import build_repository
-
     folder = tmp_path_factory.mktemp("plant")
-    wide = export_product(bundle, folder / "exported", precision="fp32", capacity=8)
-    repository = build_repository(wide, folder / "models")
+    repository = build_repository(tiny_exported, folder / "models")
     with TritonServer(repository, free_ports(folder / "log.txt")) as server:
         found = Plant(server=server, store=ProductStore.of(repository), repository=repository)
-        with ReferenceDetector(bundle.folder) as reference:
+        with ReferenceDetector(tiny_bundle.folder) as reference:
             found.expected["plate", 1] = reference.inspect(IMAGE, want_map=False).score
         for product in ("bolt", "nut", "washer"):
             activate(found.store, *found.add(bundles(product)))

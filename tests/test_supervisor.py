@@ -1,21 +1,17 @@
 """`l2bt serve` keeps a real server at work: what is killed comes back, and no answer is wrong."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from benchmarks.plant import CheckedLoad, Service, end_service, start_service
 from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import L2BTError, OptionError, ServerUnavailableError
@@ -30,77 +26,15 @@ from triton_repo.leftovers import remove_leftovers
 from triton_repo.model_processes import model_of, model_processes
 
 RECOVERY_S = 10.0
-CLIENTS = 3
-
-
-@dataclass
-class Service:
-    """A running `l2bt serve`, and the lines that it wrote."""
-
-    process: "subprocess.Popen[str]"
-    folder: Path
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
-        return found
-
-    @property
-    def server_pid(self) -> int:
-        return int(self.state["server_pid"])
-
-    @property
-    def address(self) -> str:
-        return str(self.state["grpc"])
-
-    def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 60) -> dict[str, Any]:
-        end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            found = [entry for entry in list(self.events) if entry["event"] == event]
-            if len(found) >= count:
-                return found[count - 1]
-            time.sleep(0.02)
-        raise AssertionError(f"no event {event!r} within {timeout_s} s: {self.events}")
-
-    def count(self, event: str) -> int:
-        return sum(entry["event"] == event for entry in list(self.events))
-
-
-def start_service(repository: Path, folder: Path, *options: object) -> Service:
-    command = [sys.executable, "-m", "l2bt", "serve", str(repository)]
-    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    command += [
-        "--log-path",
-        str(folder / "server.log"),
-        "--state-path",
-        str(folder / "state.json"),
-    ]
-    command += ["--token-path", str(folder / "token"), *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    service = Service(process=process, folder=folder)
-
-    def follow() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            service.events.append(json.loads(line))
-
-    threading.Thread(target=follow, daemon=True).start()
-    service.wait_for("ready")
-    return service
-
-
-def end(service: Service) -> None:
-    if service.process.poll() is None:
-        service.process.terminate()
-    service.process.wait(60)
 
 
 @pytest.fixture(scope="module")
-def watched_repository(exported: ExportedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def watched_repository(
+    tiny_exported: ExportedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     settings = RepositorySettings(cpu_threads=1)
     folder = tmp_path_factory.mktemp("watched")
-    return build_repository(exported, folder / "models", settings=settings)
+    return build_repository(tiny_exported, folder / "models", settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -110,60 +44,14 @@ def service(
     folder = tmp_path_factory.mktemp("service")
     running = start_service(watched_repository, folder, "--probe-interval-s", 1)
     yield running
-    end(running)
-
-
-class CheckedLoad:
-    """Clients that know what each image must score; bounded in number and time."""
-
-    def __init__(self, service: Service, expected: list[tuple[ImageArray, float]]) -> None:
-        self.sent = self.answered = 0
-        self.wrong: list[float] = []
-        self.lost: list[Exception] = []
-        self._address = service.address
-        self._expected = expected
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-
-    def __enter__(self) -> "CheckedLoad":
-        for thread in self._threads:
-            thread.start()
-        self.wait_for_more(5)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(120)
-        assert not any(thread.is_alive() for thread in self._threads)
-
-    def wait_for_more(self, answers: int) -> None:
-        wanted, end_s = self.answered + answers, time.monotonic() + 60
-        while self.answered < wanted and time.monotonic() < end_s:
-            time.sleep(0.02)
-        assert self.answered >= wanted, self.lost
-
-    def _ask(self) -> None:
-        with Client(self._address, patience_s=30) as client:
-            for number in range(2000):
-                if self._stop.is_set():
-                    return
-                image, score = self._expected[number % len(self._expected)]
-                self.sent += 1
-                try:
-                    found = client.inspect(image, want_map=number % 2 == 0)
-                except L2BTError as error:
-                    self.lost.append(error)
-                    continue
-                self.answered += 1
-                if found.score != pytest.approx(score, rel=1e-5):
-                    self.wrong.append(found.score)
+    end_service(running)
 
 
 @pytest.fixture(scope="module")
-def expected(detector: Detector) -> list[tuple[ImageArray, float]]:
+def expected(tiny_exported: ExportedModel) -> list[tuple[ImageArray, float]]:
     images = [random_image(40 + 20 * number, 60, number) for number in range(4)]
-    return [(image, detector.inspect(image, want_map=False).score) for image in images]
+    with Detector(tiny_exported.folder) as detector:
+        return [(image, detector.inspect(image, want_map=False).score) for image in images]
 
 
 @pytest.mark.parametrize("model", ["preprocess", "engine", "postprocess"])
@@ -171,7 +59,7 @@ def test_a_model_whose_process_is_killed_comes_back_and_no_request_is_lost(
     model: str, service: Service, expected: list[tuple[ImageArray, float]]
 ) -> None:
     before = service.count("recovered")
-    with CheckedLoad(service, expected) as load:
+    with CheckedLoad(service.address, expected) as load:
         processes = model_processes(service.server_pid)
         victim = next(pid for name, pid in processes.items() if model_of(name) == model)
         os.kill(victim, signal.SIGKILL)
@@ -191,7 +79,7 @@ def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
     service: Service, expected: list[tuple[ImageArray, float]]
 ) -> None:
     before, pid = service.count("recovered"), service.server_pid
-    with CheckedLoad(service, expected) as load:
+    with CheckedLoad(service.address, expected) as load:
         os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
         recovered = service.wait_for("recovered", count=before + 1)
@@ -218,7 +106,7 @@ def test_a_server_that_hangs_is_found_by_a_probe_and_restarted(
             client.inspect(random_image(40, 60))
         assert service.server_pid != pid
     finally:
-        end(service)
+        end_service(service)
 
 
 def test_without_a_request_to_tell_from_the_server_is_asked_again_and_again(
@@ -310,7 +198,7 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_no_shared_memory
         with Client(second.address) as client:
             client.inspect(random_image(40, 60))
     finally:
-        end(second)
+        end_service(second)
 
 
 def test_a_repository_that_cannot_be_served_is_an_error_and_not_tried_for_ever(
