@@ -12,7 +12,17 @@ from runtime.exported_model import ExportedModel
 from runtime.extras import require
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("train", "export", "trt_engines", "triton_repo", "runtime", "benchmarks", "tests", "l2bt")
+ROOMS = (
+    "train",
+    "export",
+    "trt_engines",
+    "triton_repo",
+    "runtime",
+    "benchmarks",
+    "tests",
+    "l2bt",
+    "l2bt_commands",
+)
 MAY_IMPORT = {
     "runtime": {"runtime"},
     "train": {"train", "runtime"},
@@ -91,6 +101,9 @@ sys.exit(", ".join(sorted(heavy)) or 0)
         "parity",
         "engine",
         "demo",
+        "product",
+        "ping",
+        "certificates",
     ):
         assert command in result.stdout
 
