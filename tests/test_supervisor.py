@@ -88,6 +88,8 @@ def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
     assert recovered["models"] == ["tritonserver"]
     assert service.server_pid != pid
     assert (load.wrong, load.lost) == ([], [])
+    log = (service.folder / "server.log").read_text()
+    assert log.count("Started GRPCInferenceService") >= 2
 
 
 def test_a_server_that_hangs_is_found_by_a_probe_and_restarted(

@@ -112,6 +112,7 @@ class TritonServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _ports(self._settings)
         self._token = operator_token(self._settings.token_path)
+        self._was_started = False
         self.shared_memory_prefix = f"l2bt{os.getpid()}_{self._ports[0]}_"
 
     @property
@@ -184,7 +185,9 @@ class TritonServer:
         ]
         log_path = self._settings.log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as log:
+        # A restart goes on with the log, in which the reason for it is.
+        with log_path.open("ab" if self._was_started else "wb") as log:
+            self._was_started = True
             self._process = subprocess.Popen(
                 command,
                 env=environment,
