@@ -92,11 +92,14 @@ def serve(
             "for a GPU run NVIDIA's container, whose command --docker prints"
         )
     from runtime.product_store import ProductStore
+    from triton_repo.build import CPU
+    from triton_repo.check import check_repository
     from triton_repo.event_log import EventLog
     from triton_repo.leftovers import remove_leftovers
     from triton_repo.server import TritonServer
     from triton_repo.supervisor import Supervisor
 
+    check_repository(repository, config_name=CPU)
     remove_leftovers(watch.state_path)
     if settings.token_path is None:
         settings = replace(settings, token_path=Path("tritonserver.token"))
