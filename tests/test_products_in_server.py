@@ -149,7 +149,8 @@ class Load:
             for turn in itertools.count(number):
                 if self._stop.is_set():
                     return
-                product = self.products[turn % len(self.products)]
+                products = self.products
+                product = products[turn % len(products)]
                 sent = time.monotonic()
                 try:
                     found = client.inspect(IMAGE, product=product, want_map=False)
@@ -171,20 +172,22 @@ def test_a_product_is_added_replaced_rolled_back_and_retired_under_load(
         lambda: roll_back(plant.store, "bolt"),
         lambda: roll_back(plant.store, "bolt"),
     ]
-    changes: list[tuple[float, int]] = []  # when the active version of bolt changed, and to which
+    # When a change of bolt's active version began and when it was done, and to which.
+    changes: list[tuple[float, float, int]] = []
     with Load(plant.server.grpc_address, ["plate", "bolt", "nut", "washer"]) as load:
         load.wait_for(REQUESTS // 5)
         activate(plant.store, *gear)
         with Client(plant.server.grpc_address) as client:
             first = client.inspect(IMAGE, product="gear")
         assert first.score == pytest.approx(plant.expected[gear], rel=1e-4)
-        load.products.append("gear")
+        load.products = [*load.products, "gear"]
         for step, change in enumerate(steps):
             load.wait_for((step + 2) * REQUESTS // 5)
+            began_s = time.monotonic()
             version = change()
-            changes.append((time.monotonic(), version))
+            changes.append((began_s, time.monotonic(), version))
         load.wait_for(REQUESTS)
-        load.products.remove("gear")
+        load.products = load.products[:-1]
         time.sleep(0.5)
         retire(plant.store, "gear")
         with Client(plant.server.grpc_address) as client, pytest.raises(UnknownProductError):
@@ -196,9 +199,10 @@ def test_a_product_is_added_replaced_rolled_back_and_retired_under_load(
         expected = plant.expected[answer.product, answer.version]
         assert answer.score == pytest.approx(expected, rel=1e-4)
     # And no stale one: what was asked for after a change is answered by the new version.
-    assert [version for _, version in changes] == [2, 1, 2]
-    periods = zip([(0.0, 1), *changes], [*changes, (float("inf"), 0)], strict=True)
-    for (start_s, version), (end_s, _) in periods:
+    assert [version for _, _, version in changes] == [2, 1, 2]
+    never = (float("inf"), float("inf"), 0)
+    periods = zip([(0.0, 0.0, 1), *changes], [*changes, never], strict=True)
+    for (_, start_s, version), (end_s, _, _) in periods:
         within = [
             answer.version
             for answer in load.answers
