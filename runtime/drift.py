@@ -5,7 +5,8 @@ the verdict of any. So the image scores and the mean patch residuals of the last
 held against those of the good images that the threshold rests on, by the rank sum test (Mann,
 Whitney, "On a test of whether one of two random variables is stochastically larger than the other",
 Annals of Mathematical Statistics 18, 1947). It assumes no shape of the distributions, and asks
-whether one of the two lies higher.
+whether one of the two lies higher. The share of rejects is held against the false-alarm rate that
+the threshold keeps.
 """
 
 import math
@@ -36,15 +37,19 @@ class Drift:
         score: How far the image scores lie from the calibration's, over how far chance alone would
             bring them once in 10,000 looks; raised from 1 on.
         residual: The same for the mean patch residuals; None where the card holds none.
+        rejects: How rare so many rejects are at the false-alarm rate that the threshold keeps, in
+            powers of that chance; None where it keeps none. Parts that have changed may all be
+            rejected, and then those that are accepted still look as ever.
     """
 
     score: float
     residual: float | None
+    rejects: float | None
 
     @property
     def highest(self) -> float:
-        """The larger of the two."""
-        return max(self.score, self.residual or 0.0)
+        """The largest of them."""
+        return max(self.score, self.residual or 0.0, self.rejects or 0.0)
 
     @property
     def is_raised(self) -> bool:
@@ -68,6 +73,9 @@ class DriftWatch:
         self._threshold = card.threshold.image_score
         self._scores: deque[float] = deque(maxlen=window_parts)
         self._residuals: deque[float] = deque(maxlen=window_parts)
+        self._rejects: deque[bool] = deque(maxlen=window_parts)
+        self._false_alarm_rate = card.threshold.false_alarm_rate
+        self._good_images = card.threshold.good_images
         calibration = card.calibration
         self._expected_scores = self._expected_residuals = np.empty(0)
         self.reason = ""
@@ -88,21 +96,37 @@ class DriftWatch:
             )
 
     def add(self, score: float, residual: float) -> None:
-        """Take in a part; one that was rejected does not count."""
+        """Take in a part; of one that was rejected only that it was."""
+        self._rejects.append(score > self._threshold)
         if score <= self._threshold:
             self._scores.append(score)
             self._residuals.append(residual)
 
     def drift(self) -> Drift | None:
         """How far the window is from the calibration; None while too few parts were seen."""
-        if self.reason or len(self._scores) < FEWEST_PARTS:
+        if self.reason or len(self._rejects) < FEWEST_PARTS:
             return None
+        enough = len(self._scores) >= FEWEST_PARTS
+        rate = self._false_alarm_rate
         return Drift(
-            score=_share(self._scores, self._expected_scores),
+            score=_share(self._scores, self._expected_scores) if enough else 0.0,
             residual=(
                 _share(self._residuals, self._expected_residuals)
-                if len(self._expected_residuals)
+                if enough and len(self._expected_residuals)
                 else None
+            ),
+            rejects=(
+                None
+                if rate is None
+                else math.log(
+                    chance_of_rejects(
+                        sum(self._rejects),
+                        len(self._rejects),
+                        rate=rate,
+                        good_images=self._good_images,
+                    )
+                )
+                / math.log(CHANCE)
             ),
         )
 
@@ -117,6 +141,35 @@ def rank_deviation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64])
     pairs = len(one) * len(other)
     deviation = below.sum() / 2 - pairs / 2
     return float(abs(deviation) / math.sqrt(pairs * (len(one) + len(other) + 1) / 12))
+
+
+def chance_of_rejects(rejects: int, parts: int, *, rate: float, good_images: int) -> float:
+    """The chance of so many rejects or more, where nothing has changed.
+
+    If new parts are like the n good images, the number of them above the k-th lowest score of those
+    is beta-binomial with a = n + 1 - k and b = k, whatever the scores' distribution; the rate that
+    the threshold keeps is a / (n + 1).
+
+    Args:
+        rejects: Parts above the threshold.
+        parts: All parts.
+        rate: The false-alarm rate that the threshold keeps.
+        good_images: n.
+
+    Returns:
+        At least 1e-300, so that its logarithm stays a number.
+    """
+    above, below = rate * (good_images + 1), (1 - rate) * (good_images + 1)
+
+    def log_beta(one: float, other: float) -> float:
+        return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
+
+    tail = sum(
+        math.comb(parts, count)
+        * math.exp(log_beta(count + above, parts - count + below) - log_beta(above, below))
+        for count in range(rejects, parts + 1)
+    )
+    return min(1.0, max(tail, 1e-300))
 
 
 def furthest(count: int, other_count: int) -> float:

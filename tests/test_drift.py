@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
+from scipy.stats import betabinom, mannwhitneyu
 
 from export.fuse import export_product
 from runtime.conformal import calibrate, choose_threshold
 from runtime.detector import Detector
-from runtime.drift import FEWEST_PARTS, Drift, DriftWatch, rank_deviation
+from runtime.drift import (
+    FEWEST_PARTS,
+    Drift,
+    DriftWatch,
+    chance_of_rejects,
+    rank_deviation,
+)
 from runtime.images import ImageArray
 from runtime.inspection import Inspection
 from runtime.product import Calibration, ProductCard
@@ -85,10 +91,34 @@ def test_what_was_before_the_window_is_forgotten() -> None:
     assert not drift.is_raised
 
 
-def test_rejected_parts_do_not_count() -> None:
+def test_rejected_parts_do_not_move_scores_and_residuals() -> None:
     card = card_with(samples(60, 0), samples(60, 1))
-    above = [card.threshold.image_score * 2] * 500
-    assert watch_of(card, above, [100.0] * 500) is None
+    rejected = [card.threshold.image_score * 2] * 4
+    parts = [*samples(196, 2), *rejected]
+    drift = watch_of(card, parts, [*samples(196, 3), *[100.0] * 4])
+    assert drift is not None
+    assert not drift.is_raised
+
+
+def test_more_rejects_than_the_false_alarm_rate_explains_raise() -> None:
+    card = card_with(samples(60, 0), samples(60, 1))
+    below = [min(score, card.threshold.image_score) for score in samples(140, 2)]
+    drift = watch_of(card, [*below, *[99.0] * 60], samples(200, 3))
+    assert drift is not None
+    assert drift.score < 1
+    assert drift.rejects is not None
+    assert drift.rejects >= 1
+
+
+@given(st.integers(0, 60), st.integers(1, 100), st.data())
+def test_the_chance_of_rejects_is_scipys(
+    rejects: int, good_images: int, data: st.DataObject
+) -> None:
+    above = data.draw(st.integers(1, good_images))
+    found = chance_of_rejects(rejects, 60, rate=above / (good_images + 1), good_images=good_images)
+    below = good_images + 1 - above
+    expected = float(betabinom.sf(rejects - 1, 60, above, below))
+    assert found == pytest.approx(max(expected, 1e-300), rel=1e-6, abs=1e-12)
 
 
 def test_too_few_parts_tell_nothing_yet() -> None:

@@ -19,6 +19,7 @@ RESIDUAL = "l2bt_mean_residual"
 SCORE_QUANTILE = "l2bt_score_quantile"
 DRIFT = "l2bt_drift"
 QUANTILES = (0.5, 0.9, 0.99)
+DRIFTS = ("score", "residual", "rejects")
 # Times the threshold: what happens beside it is what a line wants to see.
 _SCORE_BOUNDS = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 # A gauge costs some tens of microseconds, and nobody looks at one for each part.
@@ -48,7 +49,7 @@ class ProductMetrics:
                     "HISTOGRAM",
                 ),
                 (SCORE_QUANTILE, f"Quantiles of the last {WINDOW_PARTS} scores", "GAUGE"),
-                (DRIFT, "Distance of accepted parts from the calibration; 1 raises", "GAUGE"),
+                (DRIFT, "How far parts are from the calibration; 1 raises", "GAUGE"),
             )
         }
         self._products: dict[int, _Metrics] = {}
@@ -89,7 +90,7 @@ class _Metrics:
         self._watch = DriftWatch(card)
         self._drift = {
             of: families[DRIFT].Metric(labels={**own, "of": of})
-            for of in ("score", "residual")
+            for of in DRIFTS
             if not self._watch.reason
         }
         self._last_scores: deque[float] = deque(maxlen=WINDOW_PARTS)
@@ -115,9 +116,10 @@ class _Metrics:
             gauge.set(float(np.quantile(scores, quantile)))
         drift = self._watch.drift()
         if drift is not None:
-            self._drift["score"].set(drift.score)
-            if drift.residual is not None:
-                self._drift["residual"].set(drift.residual)
+            for of in DRIFTS:
+                found = getattr(drift, of)
+                if found is not None:
+                    self._drift[of].set(found)
 
 
 def _increasing(bounds: Any) -> list[float]:

@@ -8,7 +8,14 @@ from runtime.drift import DriftWatch
 from runtime.errors import OptionError, ServerUnavailableError
 from runtime.extras import require
 from runtime.product import ProductCard
-from triton_repo.product_metrics import DRIFT, INSPECTIONS, QUANTILES, REJECTS, SCORE_QUANTILE
+from triton_repo.product_metrics import (
+    DRIFT,
+    DRIFTS,
+    INSPECTIONS,
+    QUANTILES,
+    REJECTS,
+    SCORE_QUANTILE,
+)
 
 _TIMEOUT_S = 10
 
@@ -69,7 +76,7 @@ def describe(
         f"scores {quantiles}"
     ]
     reason = DriftWatch(card).reason
-    drifts = {of: _highest(own, DRIFT, of=of) for of in ("score", "residual")}
+    drifts = {of: _highest(own, DRIFT, of=of) for of in DRIFTS}
     if reason:
         lines.append(f"drift cannot be told: {reason}")
     elif not any(drifts.values()):
@@ -78,8 +85,8 @@ def describe(
         raised = [of for of, value in drifts.items() if value >= 1]
         found = ", ".join(f"{of} {value:.2f}" for of, value in drifts.items())
         lines.append(
-            f"drift RAISED by {' and '.join(raised)} ({found}): accepted parts are no longer like "
-            "those of the calibration; look at light, focus and material"
+            f"drift RAISED by {' and '.join(raised)} ({found}): parts are no longer like those of "
+            "the calibration; look at light, focus and material"
             if raised
             else f"drift: none ({found}; raised from 1 on)"
         )
