@@ -80,7 +80,7 @@ class Client:
         *,
         transport: str = "auto",
         timeout_s: float = 60.0,
-        patience_s: float = 10.0,
+        patience_s: float = 15.0,
         priority: str = "line",
         tls: ClientTls | None = None,
         token: str | None = None,

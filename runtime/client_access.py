@@ -56,7 +56,7 @@ class ConnectionOptions:
         token_path: File with the operator's token, for shared memory at a server on a network.
     """
 
-    patience_s: float = 10.0
+    patience_s: float = 15.0
     priority: str = "line"
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
