@@ -82,7 +82,9 @@ def run(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_repository(ExportedModel.open(model), folder / "models")
-        service = start_service(repository, folder, "--probe-interval-s", 1)
+        # One fault follows the other here, so without the pause for what dies again and again.
+        options = ("--probe-interval-s", 1, "--most-pause-s", 0.1)
+        service = start_service(repository, folder, *options)
         try:
             faults = [
                 _try(f"kill -9 of {name}", _kill_model(name), service, expected, repetitions)

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from runtime.exported_model import DEFAULT_CAPACITY
+
 
 def export(
     bundle: Path,
     *,
     out: Path | None = None,
     precision: str = "fp16",
-    capacity: int = 4,
+    capacity: int = DEFAULT_CAPACITY,
     teacher_weights: Path | None = None,
     overwrite: bool = False,
 ) -> None:

@@ -6,7 +6,13 @@ from export.trace import OPSET, bank_network, trace, write_half
 from runtime.atomic_write import atomic_folder, sha256_of_file
 from runtime.change_products import activate, add_version, create_store
 from runtime.errors import OptionError
-from runtime.exported_model import MANIFEST_NAME, ONNX_NAMES, ExportedModel, Manifest
+from runtime.exported_model import (
+    DEFAULT_CAPACITY,
+    MANIFEST_NAME,
+    ONNX_NAMES,
+    ExportedModel,
+    Manifest,
+)
 from runtime.json_files import write_json
 from runtime.product_store import STORE, ProductStore
 from train.bundle import ProductBundle
@@ -14,8 +20,6 @@ from train.reference import load_network
 
 # FP32 is always written: a CPU runs it, and it is what FP16 is held against.
 PRECISIONS = ("fp16", "fp32")
-# A version takes over from another while both are in the bank, so one product needs two slots.
-DEFAULT_CAPACITY = 4
 
 
 def export_product(

@@ -46,25 +46,27 @@ class BankFiller:
         Returns:
             What was wrong, in words.
         """
-        table = self._store.table()
-        if table is self._seen:
-            return ()
-        problems = []
+        # Read with the lock held: of two threads, the one with the older table must not come last.
         with self._lock:
-            for slot in range(table.capacity):
-                assignment = table.held(slot)
-                wanted = None if assignment is None else assignment.students_sha256
-                if wanted == self._held[slot]:
-                    continue
-                self._held[slot] = wanted
-                if assignment is None:
-                    self._engine.clear(slot)
-                    continue
-                try:
-                    students = self._store.students(assignment.product, assignment.version)
-                    self._engine.fill(slot, students)
-                except ModelError as error:
-                    self._engine.clear(slot)
-                    problems.append(f"slot {slot} is left empty: {error}")
-            self._seen = table
+            table = self._store.table()
+            return () if table is self._seen else self._bring_to(table)
+
+    def _bring_to(self, table: ProductTable) -> tuple[str, ...]:
+        problems = []
+        for slot in range(table.capacity):
+            assignment = table.held(slot)
+            wanted = None if assignment is None else assignment.students_sha256
+            if wanted == self._held[slot]:
+                continue
+            self._held[slot] = wanted
+            if assignment is None:
+                self._engine.clear(slot)
+                continue
+            try:
+                students = self._store.students(assignment.product, assignment.version)
+                self._engine.fill(slot, students)
+            except ModelError as error:
+                self._engine.clear(slot)
+                problems.append(f"slot {slot} is left empty: {error}")
+        self._seen = table
         return tuple(problems)

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -283,17 +283,20 @@ def _write_version(
     with atomic_folder(
         store.version_folder(product, version), marker=CARD_NAME, replace=False
     ) as temporary:
-        target = temporary / STUDENTS_NAME
-        try:
-            # A version of the same store differs in its card alone; neither is ever written again.
-            if not students.is_relative_to(store.folder):
-                raise OSError
-            os.link(students, target)
-        except OSError:
-            shutil.copyfile(students, target)
+        _place(students, temporary / STUDENTS_NAME, is_ours=students.is_relative_to(store.folder))
         for name, content in files.items():
             atomic_write(temporary / name, content)
     return version, replace(table, newest={**table.newest, product: version})
+
+
+def _place(students: Path, target: Path, *, is_ours: bool) -> None:
+    """Link students of the same store, which are never written again; copy all others."""
+    if is_ours:
+        # Not every file system has links.
+        with suppress(OSError):
+            os.link(students, target)
+            return
+    shutil.copyfile(students, target)
 
 
 def _check_weights(path: Path, card: ProductCard) -> None:

@@ -13,6 +13,8 @@ SCHEMA = "l2bt.export/4"
 # One file a precision; a CPU runs the first, a TensorRT engine is built from the second.
 ONNX_NAMES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx"}
 ONNX_NAME = ONNX_NAMES["fp32"]
+# A version takes over from another while both are in the bank, so one product needs two slots.
+DEFAULT_CAPACITY = 4
 MANIFEST_NAME = "manifest.json"
 
 # (N, S, S, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this order, so

@@ -89,24 +89,12 @@ class OpenVINOEngine:
         return self._bank.capacity if self._bank is not None else 0
 
     def fill(self, slot: int, students: Tensors) -> None:
-        """Put a product's students into a slot of the bank, between two tiles.
-
-        Args:
-            slot: From 0.
-            students: (D, D) weights and (D,) biases as in `students.safetensors`.
-
-        Raises:
-            ModelError: There is no such slot, or the students do not fit; nothing changed then.
-        """
+        """Put a product's students into a slot; see `FillableEngine.fill`."""
         with self._lock:
             self._open_bank().fill(slot, students)
 
     def clear(self, slot: int) -> None:
-        """Empty a slot of the bank, between two tiles.
-
-        Raises:
-            ModelError: There is no such slot.
-        """
+        """Empty a slot; see `FillableEngine.clear`."""
         with self._lock:
             self._open_bank().clear(slot)
 

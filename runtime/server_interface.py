@@ -23,3 +23,8 @@ REGIONS = "regions"  # (R, 6) float64, columns as below
 REGION_COLUMNS = ("x_px", "y_px", "width_px", "height_px", "area_px", "peak")
 DETAILS = "details"  # (1,) JSON: product, version, thresholds, mean residual, engine, times; card
 ANOMALY_MAP = "anomaly_map"  # (H, W) float32
+
+
+def printable(request_id: str) -> str:
+    """A request's id as the server's log has it: whatever a client sends, it stays in its line."""
+    return "".join(char for char in request_id if char.isalnum() or char in "-_.")[:64]

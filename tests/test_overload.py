@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 from runtime.client import Client
 from runtime.errors import DeadlineExceededError, L2BTError, ServerUnavailableError
@@ -85,7 +86,7 @@ def test_at_four_times_its_capacity_a_server_answers_almost_as_many(
     answered = [one for one in outcomes if one.error is None]
     refused = [one for one in outcomes if one.error is not None]
     assert {type(one.error) for one in refused} == {ServerUnavailableError}
-    # Within 20 %, and what a busy machine adds: the rate that counts is in benchmarks.
+    # Half, because the machine may be shared: its capacity a moment ago is not its capacity now.
     assert len(answered) > 0.5 * capacity * PERIOD_S
     assert len(refused) > len(answered)
 
@@ -134,6 +135,26 @@ def test_a_server_works_off_what_is_overdue_and_goes_on(narrow_server: TritonSer
     }
     with Client(narrow_server.grpc_address, transport="grpc") as client:
         assert ask(client).error is None
+
+
+def test_the_engine_does_not_work_for_those_who_gave_up_in_its_queue(
+    server: TritonServer,
+) -> None:
+    def tiles_so_far() -> int:
+        with InferenceServerClient(server.grpc_address) as raw:
+            (engine,) = raw.get_inference_statistics("engine").model_stats
+        return int(engine.inference_count)
+
+    before = tiles_so_far()
+    with (
+        ThreadPoolExecutor(32) as pool,
+        Client(server.grpc_address, transport="grpc", patience_s=0, timeout_s=0.1) as client,
+    ):
+        outcomes = list(pool.map(lambda _: ask(client), range(32)))
+    with Client(server.grpc_address) as client:
+        client.inspect(IMAGE)
+    assert any(isinstance(one.error, DeadlineExceededError) for one in outcomes)
+    assert tiles_so_far() - before < 32
 
 
 def test_the_line_goes_before_batch_work(exported: ExportedModel, tmp_path: Path) -> None:

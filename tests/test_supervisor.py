@@ -21,7 +21,6 @@ from tests.conftest import random_image
 from tests.test_command_line import l2bt
 from triton_repo.build import build_repository
 from triton_repo.configs import RepositorySettings
-from triton_repo.event_log import ServerState
 from triton_repo.leftovers import remove_leftovers
 from triton_repo.model_processes import model_of, model_processes
 
@@ -42,7 +41,9 @@ def service(
     watched_repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
-    running = start_service(watched_repository, folder, "--probe-interval-s", 1)
+    # One fault follows the other here, each the first of its kind.
+    options = ("--probe-interval-s", 1, "--most-pause-s", 0.1)
+    running = start_service(watched_repository, folder, *options)
     yield running
     end_service(running)
 
@@ -90,6 +91,20 @@ def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
     assert (load.wrong, load.lost) == ([], [])
     log = (service.folder / "server.log").read_text()
     assert log.count("Started GRPCInferenceService") >= 2
+
+
+def test_what_dies_again_and_again_is_waited_for_longer_each_time(
+    watched_repository: Path, tmp_path: Path
+) -> None:
+    service = start_service(watched_repository, tmp_path)
+    try:
+        for count in range(1, 5):
+            os.kill(service.server_pid, signal.SIGKILL)
+            service.wait_for("recovered", count=count)
+    finally:
+        end_service(service)
+    pauses = [entry["seconds"] for entry in service.events if entry["event"] == "pause"]
+    assert pauses == [0.5, 1.0, 2.0]
 
 
 def test_a_server_that_hangs_is_found_by_a_probe_and_restarted(
@@ -221,4 +236,5 @@ def test_the_state_of_a_supervisor_that_is_gone_is_no_hindrance(tmp_path: Path) 
     path.write_text("no state at all")
     remove_leftovers(path)
     remove_leftovers(tmp_path / "nothing.json")
-    assert ServerState.__doc__
+    assert path.read_text() == "no state at all"
+    assert not (tmp_path / "nothing.json").exists()

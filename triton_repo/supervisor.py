@@ -42,7 +42,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._recoveries = 0
         self._last_problem = ""
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = 0.0
         self._ready_since = 0.0
         self._expected: dict[str, int] = {}
         self._answers, self._asked_at = 0, 0.0
@@ -108,6 +108,7 @@ class Supervisor:
             self._restart(str(error))
             return
         self._expected = model_processes(self._server.pid)
+        self._ready_since = time.monotonic()
         self._keep("ready")
         self._log.write("recovered", models=instances)
 
@@ -116,14 +117,17 @@ class Supervisor:
         assert self._control is not None
         try:
             answers = self._control.answers_so_far()
-            if answers == self._answers:
+        except ServerError:
+            # It may be too busy to tell; the probe has more patience.
+            answers = self._answers
+        if answers == self._answers:
+            try:
                 self._probe()
-                answers = self._control.answers_so_far()
-            self._answers = answers
-        except ServerError as error:
-            if not self._stop.is_set():
-                self._restart(str(error))
-            return
+            except ServerError as error:
+                if not self._stop.is_set():
+                    self._restart(str(error))
+                return
+        self._answers = answers
         self._asked_at = time.monotonic()
 
     def _probe(self) -> None:
@@ -135,8 +139,6 @@ class Supervisor:
 
     def _restart(self, reason: str) -> None:
         self._problem(reason)
-        if time.monotonic() - self._ready_since > _FORGIVEN_AFTER_S:
-            self._pause_s = _FIRST_PAUSE_S
         self._control = None
         # It is ill: to ask it to end would wait for what it cannot finish.
         self._server.stop(patience_s=0)
@@ -144,18 +146,27 @@ class Supervisor:
             try:
                 self._start()
             except L2BTError as error:
-                self._log.write("failed", reason=str(error)[-500:], pause_s=self._pause_s)
+                self._log.write("failed", reason=str(error)[-500:])
+                self._pause()
             else:
                 self._log.write("recovered", models=["tritonserver"])
                 return
-            self._stop.wait(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, self._settings.most_pause_s)
 
     def _problem(self, reason: str) -> None:
         self._recoveries += 1
         self._last_problem = reason
         self._keep("recovering")
         self._log.write("problem", reason=reason)
+        if time.monotonic() - self._ready_since > _FORGIVEN_AFTER_S:
+            self._pause_s = 0.0
+        self._pause()
+
+    def _pause(self) -> None:
+        """Wait longer each time for what dies again and again; not at all the first time."""
+        if self._pause_s:
+            self._log.write("pause", seconds=self._pause_s)
+            self._stop.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s or _FIRST_PAUSE_S, self._settings.most_pause_s)
 
     def _end(self) -> None:
         if self._control is not None and self._server.poll() is None:

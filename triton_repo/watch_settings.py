@@ -17,7 +17,8 @@ class WatchSettings:
         unload_timeout_s: How long a dead model may take to go before the server is restarted.
         load_timeout_s: How long it may take to come back before the server is restarted.
         drain_timeout_s: How long requests under way are waited for at the end.
-        most_pause_s: The longest pause between two restarts; the first is half a second.
+        most_pause_s: The longest pause before what dies again and again is restarted. The first
+            time there is none, the second half a second.
         state_path: File that says what is going on.
     """
 

@@ -27,6 +27,7 @@ from runtime.server_interface import (
     VERDICT,
     WANT_CARD,
     WANT_MAP,
+    printable,
 )
 from triton_repo.product_metrics import ProductMetrics
 
@@ -62,7 +63,7 @@ class TritonPythonModel:
         except L2BTError as error:
             code, message = _code_of(error), str(error)
         except Exception as error:
-            pb_utils.Logger.log_error(f"postprocess {request.request_id()}: {error!r}")
+            pb_utils.Logger.log_error(f"postprocess {printable(request.request_id())}: {error!r}")
             code = pb_utils.TritonError.INTERNAL
             message = "postprocess failed; the server's log says why"
         return pb_utils.InferenceResponse(
@@ -87,9 +88,9 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(output_tensors=[_text(DETAILS, answer)])
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
+        patch_maps = _input(request, OUTPUT_NAME)
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
-        patch_maps = _input(request, OUTPUT_NAME)
         anomaly_map, score, regions = judge(
             patch_maps,
             card.geometry_of(height, width),
@@ -117,7 +118,7 @@ class TritonPythonModel:
         )
         self._count(served, inspection)
         pb_utils.Logger.log_info(
-            f"answer {request.request_id()}: {card.product} {served.version} "
+            f"answer {printable(request.request_id())}: {card.product} {served.version} "
             f"{inspection.verdict} {score:.6g}"
         )
         table = [[getattr(region, name) for name in REGION_COLUMNS] for region in regions]

@@ -22,6 +22,7 @@ from runtime.server_interface import (
     PRODUCT,
     STAMPS_NS,
     WANT_CARD,
+    printable,
 )
 from runtime.tile_buffer import TileBuffer
 
@@ -62,10 +63,10 @@ class TritonPythonModel:
             code, message = pb_utils.TritonError.UNSUPPORTED, str(error)
         except Exception as error:
             # The client gets a sentence; where it happened is for the server's log.
-            pb_utils.Logger.log_error(f"preprocess {request.request_id()}: {error!r}")
+            pb_utils.Logger.log_error(f"preprocess {printable(request.request_id())}: {error!r}")
             code = pb_utils.TritonError.INTERNAL
             message = "preprocess failed; the server's log says why"
-        pb_utils.Logger.log_info(f"refused {request.request_id()}: {message[:200]!r}")
+        pb_utils.Logger.log_info(f"refused {printable(request.request_id())}: {message[:200]!r}")
         return _error(message, code)
 
     def _check_pixels(self, height: int, width: int) -> None:
