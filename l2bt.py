@@ -123,6 +123,16 @@ _PRODUCT_COMMANDS = {
     "trust": ("trust", "Take only bundles signed with this key, or another trusted one."),
 }
 
+_BENCHMARKS = {
+    "latency": ("latency:latency", "How long an image takes, in process and through Triton."),
+    "throughput": ("throughput:throughput", "How many images a second, by clients and products."),
+    "overload": ("overload:overload", "Answers in time at up to four times the capacity."),
+    "peers": ("peers.command:peers", "Beside anomalib's models, in one run."),
+    "training": ("training:training", "How long learning takes, and what it is worth."),
+    "int8": ("int8:int8", "8-bit weights and activations on a CPU: speed and parity."),
+    "quick": ("quick:quick", "Hold today's ratios against the committed ones."),
+}
+
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
@@ -157,6 +167,10 @@ def main() -> NoReturn:
     for name, (function, summary) in _PRODUCT_COMMANDS.items():
         product.command(f"triton_repo.product_command:{function}", name=name, help=summary)
     app.command(product)
+    benchmark = App(name="benchmark", help="Measure this machine; JSON, Markdown and pictures.")
+    for name, (function, summary) in _BENCHMARKS.items():
+        benchmark.command(f"benchmarks.{function}", name=name, help=summary)
+    app.command(benchmark)
     try:
         with naming_the_extra():
             app()

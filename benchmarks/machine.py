@@ -1,10 +1,17 @@
-"""What a measurement ran on."""
+"""What a measurement ran on, and in which state that was."""
 
 import os
 import platform
+import re
+import shutil
+import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from runtime.errors import GpuUnavailableError
+from runtime.gpu import find_gpu
 
 _LIBRARIES = (
     "l2bt-edge",
@@ -14,13 +21,50 @@ _LIBRARIES = (
     "openvino",
     "torch",
     "tritonclient",
+    "nvidia-pytriton",
     "scikit-learn",
 )
+_GPU_QUERY = "clocks.sm,clocks.mem,temperature.gpu,power.draw,power.limit,pstate"
+# Instructions that decide how fast a CPU multiplies matrices.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimddp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What else decides how fast a machine is, where it can be read; empty or None where not.
+
+    Attributes:
+        load_average: Of the last minute, before the measurement: work of others shows here.
+        memory_gib: Of the machine.
+        instructions: Of the CPU, those for matrices.
+        governor: How its clock is chosen.
+        cpu_mhz: Its clock now, averaged over the cores.
+        temperatures_c: Of each thermal zone that tells its name.
+        power_mode: Of a Jetson, as nvpmodel says it.
+        gpu: Name, clocks in MHz, temperature, power, as nvidia-smi says them.
+    """
+
+    load_average: float
+    memory_gib: float
+    instructions: tuple[str, ...]
+    governor: str
+    cpu_mhz: float | None
+    temperatures_c: dict[str, float]
+    power_mode: str
+    gpu: str
 
 
 def describe_machine() -> str:
-    """Processor, cores that this process may use, and system, in words."""
-    return f"{_processor()}, {_cores()} cores, {platform.system()} {platform.machine()}"
+    """Processor, cores that this process may use, GPU if there is one, and system, in words."""
+    gpu = _gpu_name()
+    named = [_processor(), f"{cores()} cores", *([gpu] if gpu else [])]
+    return f"{', '.join(named)}, {platform.system()} {platform.machine()}"
+
+
+def machine_name() -> str:
+    """The machine's class as the name of a folder, such as "amd-epyc-2-cores"."""
+    named = f"{_gpu_name()} {_processor()} {cores()} cores"
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", named.lower())).strip("-")
 
 
 def library_versions() -> dict[str, str]:
@@ -32,6 +76,25 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
+def read_conditions() -> Conditions:
+    """Read what the machine tells of its state now."""
+    processor = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+    cpuinfo = _text(Path("/proc/cpuinfo"))
+    clocks = [float(clock) for clock in re.findall(r"cpu MHz\s*: ([\d.]+)", cpuinfo)]
+    flags = set(re.findall(r"\w+", "".join(re.findall(r"(?:flags|Features)\s*:(.*)", cpuinfo)[:1])))
+    total = re.findall(r"MemTotal:\s*(\d+) kB", _text(Path("/proc/meminfo")))
+    return Conditions(
+        load_average=os.getloadavg()[0],
+        memory_gib=round(int(total[0]) / 2**20, 1) if total else 0.0,
+        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        governor=_text(processor / "scaling_governor").strip(),
+        cpu_mhz=round(sum(clocks) / len(clocks)) if clocks else None,
+        temperatures_c=_temperatures(),
+        power_mode=" ".join(_output("nvpmodel", "-q").split()),
+        gpu=_output("nvidia-smi", f"--query-gpu=name,{_GPU_QUERY}", "--format=csv,noheader"),
+    )
+
+
 def available_memory_bytes() -> int:
     """Memory that a new process could take without swapping; Linux only."""
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -40,16 +103,50 @@ def available_memory_bytes() -> int:
     raise RuntimeError("/proc/meminfo does not tell the available memory")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _processor() -> str:
+    board = _text(Path("/proc/device-tree/model")).strip("\0 \n")
+    if board:
+        return board
     # platform.processor() is empty on most Linux systems.
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _gpu_name() -> str:
+    with suppress(GpuUnavailableError):
+        return find_gpu().name
+    return ""
+
+
+def _temperatures() -> dict[str, float]:
+    found = {}
+    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*")):
+        name, millidegrees = _text(zone / "type").strip(), _text(zone / "temp").strip()
+        if name and millidegrees.lstrip("-").isdigit():
+            found[name] = int(millidegrees) / 1e3
+    return found
+
+
+def _output(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text()
+    return ""

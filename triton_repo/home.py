@@ -87,6 +87,9 @@ def server_environment() -> dict[str, str]:
     # the latency in page faults.
     environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
+    # Requests wander over the server's many threads, and by default each fills an arena of its own
+    # with image-sized buffers, one after the other over thousands of requests.
+    environment.setdefault("MALLOC_ARENA_MAX", "2")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     environment.pop("PYTHONHOME", None)
