@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -267,7 +268,7 @@ def _goods(model: Path, products: list[str]) -> list[Good]:
     goods = []
     with Detector(model) as detector:
         for number, (height, width) in enumerate(_SIZES):
-            pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+            pixels = _picture(height, width, number)
             sources: list[bytes | npt.NDArray[np.uint8]] = [pixels, _encoded(pixels, "PNG")]
             sources.append(_encoded(pixels, "JPEG"))
             for product in products:
@@ -276,6 +277,15 @@ def _goods(model: Path, products: list[str]) -> list[Good]:
                     for source in sources
                 ]
     return goods
+
+
+def _picture(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Something between a photograph and noise, which no camera gives and no codec is made for."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(20, 235, (8, 8, 3)).astype(np.float32)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    noisy = smooth + rng.normal(0, 2, (height, width, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def _encoded(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:

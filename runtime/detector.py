@@ -1,9 +1,11 @@
 """Inspecting in process: image in, `Inspection` out."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +15,13 @@ from runtime.catalogue import Catalogue, ServedProduct
 from runtime.engine import Engine, FillableEngine
 from runtime.engine_manifest import EngineMachine
 from runtime.engine_store import ENGINES, find_engine
-from runtime.errors import L2BTError, ModelError, OptionError
+from runtime.errors import BadImageError, L2BTError, ModelError, OptionError
 from runtime.exported_model import ExportedModel
 from runtime.geometry import Geometry
 from runtime.images import ImageLike, load_image
 from runtime.inspection import Inspection
 from runtime.openvino_engine import OpenVINOEngine
+from runtime.pipeline import overlapped
 from runtime.product import ProductCard
 from runtime.product_store import WrittenProducts
 from runtime.region import AnomalyMap, Region
@@ -26,6 +29,23 @@ from runtime.tensorrt_library import load_tensorrt
 from runtime.tile_buffer import TileBuffer
 
 Self = TypeVar("Self", bound="EngineDetector")
+
+
+class _Prepared(NamedTuple):
+    """An image's tiles, with the seconds at which its stages began and ended."""
+
+    served: ServedProduct
+    geometry: Geometry
+    tiles: npt.NDArray[np.uint8]
+    start: float
+    decoded: float
+    cut: float
+
+
+class _Inferred(NamedTuple):
+    prepared: _Prepared
+    patch_maps: npt.NDArray[np.float32]
+    network_ms: float
 
 
 class EngineDetector:
@@ -81,29 +101,88 @@ class EngineDetector:
             UnknownProductError: The model does not know `product`.
             ModelError: The network gave no numbers, or the product's slot was given away meanwhile.
         """
-        engine = self._open_engine()
+        prepared = self._prepare(image, product, self._tile_buffer)
+        return self._judge(self._infer(prepared), want_map=want_map)
+
+    def inspect_many(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        product: str | None = None,
+        want_map: bool = True,
+        ahead: int = 2,
+    ) -> Iterator[Inspection | BadImageError]:
+        """Inspect a stream of images, so that the network need not wait for anything else.
+
+        While one image is in the network, the next are read, decoded and cut, and the last one is
+        judged. An image that cannot be used does not end the stream: in its place comes the error.
+
+        Args:
+            images: As for `inspect`; a generator that waits for a camera will do.
+            product: Name of the product; may be left out where the model holds one.
+            want_map: Whether the answers carry the full-resolution anomaly map.
+            ahead: How many images may wait before the network, and as many before and after; each
+                takes the memory of its tiles.
+
+        Yields:
+            One answer an image, in order. "waiting" in its `stage_ms` is the time between stages.
+
+        Raises:
+            OptionError: `ahead` is not positive.
+            UnknownProductError: The model does not know `product`.
+            ModelError: The network gave no numbers, or the product's slot was given away meanwhile.
+        """
+        if ahead < 1:
+            raise OptionError(f"ahead is {ahead}; expected at least 1")
+        self._open_engine()
+        # One is filled, `ahead` wait for the network, and one is in it.
+        buffers = cycle([TileBuffer() for _ in range(ahead + 2)])
+
+        def prepare(image: ImageLike) -> "_Prepared | BadImageError":
+            try:
+                return self._prepare(image, product, next(buffers))
+            except BadImageError as error:
+                return error
+
+        def infer(item: "_Prepared | BadImageError") -> "_Inferred | BadImageError":
+            return item if isinstance(item, BadImageError) else self._infer(item)
+
+        def judge_one(item: "_Inferred | BadImageError") -> Inspection | BadImageError:
+            return item if isinstance(item, BadImageError) else self._judge(item, want_map=want_map)
+
+        return overlapped(images, (prepare, infer, judge_one), ahead=ahead)
+
+    def _prepare(self, image: ImageLike, product: str | None, buffer: TileBuffer) -> "_Prepared":
         served = self._serving(product)
-        card = served.card
         start = perf_counter()
         pixels = load_image(image)
         decoded = perf_counter()
         height, width = pixels.shape[:2]
-        geometry = card.geometry_of(height, width)
-        tiles = geometry.cut(pixels, self._tile_buffer)
-        cut = perf_counter()
-        patch_maps = engine.infer(tiles, np.full(len(tiles), served.slot, np.int32))
+        geometry = served.card.geometry_of(height, width)
+        tiles = geometry.cut(pixels, buffer)
+        return _Prepared(served, geometry, tiles, start, decoded, perf_counter())
+
+    def _infer(self, prepared: "_Prepared") -> "_Inferred":
+        served, tiles = prepared.served, prepared.tiles
+        start = perf_counter()
+        patch_maps = self._open_engine().infer(tiles, np.full(len(tiles), served.slot, np.int32))
         if self._products.assigned(served.number) is None:
-            raise ModelError(f"{card.product} was retired during the inspection")
-        inferred = perf_counter()
-        anomaly_map, score, regions = judge(patch_maps, geometry, card, want_map=want_map)
-        judged = perf_counter()
-        stages = {
-            "decode": decoded - start,
-            "preprocess": cut - decoded,
-            "network": inferred - cut,
-            "postprocess": judged - inferred,
-            "total": judged - start,
+            raise ModelError(f"{served.card.product} was retired during the inspection")
+        return _Inferred(prepared, patch_maps, 1e3 * (perf_counter() - start))
+
+    def _judge(self, inferred: "_Inferred", *, want_map: bool) -> Inspection:
+        prepared, patch_maps = inferred.prepared, inferred.patch_maps
+        served, card = prepared.served, prepared.served.card
+        start = perf_counter()
+        anomaly_map, score, regions = judge(patch_maps, prepared.geometry, card, want_map=want_map)
+        end = perf_counter()
+        stage_ms = {
+            "decode": 1e3 * (prepared.decoded - prepared.start),
+            "preprocess": 1e3 * (prepared.cut - prepared.decoded),
+            "network": inferred.network_ms,
+            "postprocess": 1e3 * (end - start),
         }
+        total_ms = 1e3 * (end - prepared.start)
         return Inspection(
             product=card.product,
             version=served.version,
@@ -113,9 +192,13 @@ class EngineDetector:
             mean_residual=float(patch_maps.mean()),
             regions=regions,
             anomaly_map=anomaly_map,
-            engine=engine.description + card.scale_note,
+            engine=self.engine_description + card.scale_note,
             transport="in-process",
-            stage_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
+            stage_ms={
+                **stage_ms,
+                "waiting": total_ms - sum(stage_ms.values()),
+                "total": total_ms,
+            },
         )
 
     def read_card(self, *, product: str | None = None) -> ProductCard:

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from runtime.atomic_write import atomic_write
+from runtime.detector import EngineDetector
 from runtime.errors import BadImageError
 from runtime.images import IMAGE_SUFFIXES, ImageArray, read_image
 from runtime.inspection import Inspection, Inspector
@@ -72,7 +73,7 @@ def inspect_files(
     product: str | None = None,
     pictures: Path | None = None,
 ) -> Iterator[FileInspection]:
-    """Inspect files one after the other; one that cannot be used does not stop the others.
+    """Inspect files in order; one that cannot be used does not stop the others.
 
     Args:
         inspector: A detector or a client.
@@ -80,17 +81,31 @@ def inspect_files(
         product: Name of the product, where the inspector holds several.
         pictures: Folder for overlays; none are drawn if left out.
     """
-    for path in tqdm(paths, desc="inspecting", unit="image", disable=len(paths) < 2):
-        try:
-            inspection = inspector.inspect(path, product=product, want_map=pictures is not None)
-        except BadImageError as error:
-            yield FileInspection(path=path, inspection=None, error=str(error), picture=None)
+    want_map = pictures is not None
+    if isinstance(inspector, EngineDetector):
+        answers = inspector.inspect_many(paths, product=product, want_map=want_map)
+    else:
+        answers = _one_by_one(inspector, paths, product, want_map)
+    bar = tqdm(answers, desc="inspecting", unit="image", total=len(paths), disable=len(paths) < 2)
+    for path, inspection in zip(paths, bar, strict=True):
+        if isinstance(inspection, BadImageError):
+            yield FileInspection(path=path, inspection=None, error=str(inspection), picture=None)
             continue
         picture = None
         if pictures is not None:
             picture = pictures / f"{picture_stem(path, paths)}.jpg"
             write_jpeg(picture, draw_inspection(read_image(path), inspection, title=path.name))
         yield FileInspection(path=path, inspection=inspection, error=None, picture=picture)
+
+
+def _one_by_one(
+    inspector: Inspector, paths: Sequence[Path], product: str | None, want_map: bool
+) -> Iterator[Inspection | BadImageError]:
+    for path in paths:
+        try:
+            yield inspector.inspect(path, product=product, want_map=want_map)
+        except BadImageError as error:
+            yield error
 
 
 def picture_stem(path: Path, paths: Sequence[Path]) -> str:
