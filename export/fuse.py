@@ -16,6 +16,7 @@ from runtime.exported_model import (
 from runtime.json_files import write_json
 from runtime.product_store import STORE, ProductStore
 from train.bundle import ProductBundle
+from train.network import PatchMapNetwork
 from train.reference import load_network
 
 # FP32 is always written: a CPU runs it, and it is what FP16 is held against.
@@ -48,11 +49,39 @@ def export_product(
         OptionError: `out` exists and overwriting was not asked for, or the precision is unknown.
         ModelError: The teacher's weights cannot be had, or the graph is not what it should be.
     """
+    network = load_network(bundle, teacher_weights=teacher_weights)
+    return export_network(
+        network, bundle, out, precision=precision, capacity=capacity, overwrite=overwrite
+    )
+
+
+def export_network(
+    network: PatchMapNetwork,
+    bundle: ProductBundle,
+    out: Path,
+    *,
+    precision: str = "fp16",
+    capacity: int = DEFAULT_CAPACITY,
+    overwrite: bool = False,
+) -> ExportedModel:
+    """The same for a network that is there already.
+
+    Args:
+        network: The bundle's teacher and students.
+        bundle: The product.
+        out: The folder to write, whole or not at all.
+        precision: As for `export_product`.
+        capacity: As for `export_product`.
+        overwrite: Replace an existing folder.
+
+    Raises:
+        OptionError: `out` exists and overwriting was not asked for, or the precision is unknown.
+        ModelError: The graph is not what it should be.
+    """
     if capacity < 1:
         raise OptionError(f"capacity is {capacity}; expected at least 1")
     if precision not in PRECISIONS:
         raise OptionError(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
-    network = load_network(bundle, teacher_weights=teacher_weights)
     with atomic_folder(out, marker=MANIFEST_NAME, replace=overwrite) as temporary:
         paths = {"fp32": temporary / ONNX_NAMES["fp32"]}
         trace(bank_network(network, capacity=capacity), paths["fp32"])
