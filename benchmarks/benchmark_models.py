@@ -16,6 +16,7 @@ SQUARE = GeometrySettings(image_size=518)
 PAPERS_SQUARE = GeometrySettings(image_size=1036)
 TILES = GeometrySettings(image_size=518, kind="tiles", overlap_wh=(14, 14))
 _LIGHT_DIMENSION = 16
+_NO_THRESHOLD = Threshold(image_score=1e9, pixel_value=1e9, method="none", good_images=0)
 
 
 class _PassingBlock(nn.Module):
@@ -42,6 +43,31 @@ def at_geometry(bundle: ProductBundle, geometry: GeometrySettings, folder: Path)
     card = replace(bundle.card, geometry=geometry, area=None)
     other = write_bundle(folder / "bundle", card, bundle.students)
     return export_product(other, folder / "exported", precision="fp32", capacity=1)
+
+
+def untrained_bundle(folder: Path, *, image_size: int) -> ProductBundle:
+    """The demo teacher with students that have learned nothing; for speed alone.
+
+    Args:
+        folder: The bundle's; made.
+        image_size: Side of the network's square in px.
+    """
+    import torch
+
+    from train.settings import DEMO_TEACHER, TeacherSettings
+    from train.students import Students
+    from train.teacher import load_teacher
+
+    torch.manual_seed(0)
+    teacher = load_teacher(TeacherSettings(teacher=DEMO_TEACHER), image_size=image_size)
+    card = ProductCard(
+        product="untrained",
+        teacher=teacher.card,
+        geometry=GeometrySettings(image_size=image_size),
+        threshold=_NO_THRESHOLD,
+        students_sha256="0" * 64,
+    )
+    return write_bundle(folder, card, Students(teacher.card.dimension))
 
 
 def light_model(geometry: GeometrySettings, folder: Path) -> ExportedModel:
@@ -87,7 +113,7 @@ def light_model(geometry: GeometrySettings, folder: Path) -> ExportedModel:
         product="light",
         teacher=teacher_card,
         geometry=geometry,
-        threshold=Threshold(image_score=1e9, pixel_value=1e9, method="none", good_images=0),
+        threshold=_NO_THRESHOLD,
         students_sha256="0" * 64,
     )
     students = Students(_LIGHT_DIMENSION)

@@ -29,7 +29,7 @@ from runtime.json_files import write_json
 from runtime.tile_buffer import TileBuffer
 
 RESULTS = Path(__file__).parent / "results" / "geometry_speed"
-_SETTINGS = GeometrySettings(kind="tiles", overlap_wh=(56, 56))
+TILED = GeometrySettings(kind="tiles", overlap_wh=(56, 56))
 _SCHEMA = "l2bt.geometry_speed/1"
 _BLUR_PASSES = ((5, 5), (3, 7))
 _THRESHOLD = 0.2
@@ -120,7 +120,7 @@ def run(
 
 def measure(height: int, width: int, repetitions: int) -> Measurement:
     """Measure one image size."""
-    geometry = _SETTINGS.for_image(height, width)
+    geometry = TILED.for_image(height, width)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     patch_maps = draw_patch_maps(geometry)
     joined = torch.from_numpy(geometry.join(patch_maps))[None, None]
@@ -190,7 +190,7 @@ def explicit_map(
 ) -> npt.NDArray[np.float32]:
     """Upsample, blur eight times with zero-padded borders, and crop, one after the other."""
     rows, columns = patch_map.shape[2:]
-    patch = _SETTINGS.patch_size
+    patch = TILED.patch_size
     pixels = functional.interpolate(
         patch_map, size=(rows * patch, columns * patch), mode="bilinear"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.benchmark_models import SQUARE, TILES, light_model
+from benchmarks.latency_cases import picture
 from benchmarks.result_files import table
 from benchmarks.timing import Timing, take_turns
 from runtime.client import Client
@@ -63,7 +64,7 @@ def _measure(
     exported = light_model(geometry, folder)
     repository = build_repository(exported, folder / "models")
     settings = ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt")
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    image = picture(side)
     found = []
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(exported.folder))
