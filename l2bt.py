@@ -126,6 +126,7 @@ _PRODUCT_COMMANDS = {
 _BENCHMARKS = {
     "latency": ("latency:latency", "How long an image takes, in process and through Triton."),
     "throughput": ("throughput:throughput", "How many images a second, by clients and products."),
+    "roofline": ("roofline:roofline", "How near the network comes to what the machine can do."),
     "overload": ("overload:overload", "Answers in time at up to four times the capacity."),
     "peers": ("peers.command:peers", "Beside anomalib's models, in one run."),
     "training": ("training:training", "How long learning takes, and what it is worth."),

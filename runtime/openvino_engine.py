@@ -51,6 +51,8 @@ class OpenVINOEngine:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
+            # By default the threads of every process are pinned to the same first cores.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads

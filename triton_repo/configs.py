@@ -50,7 +50,8 @@ class RepositorySettings:
             as long as its client does.
         image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
         cpu_precision: "f32" or "bf16", for the engine on a CPU.
-        cpu_threads: Threads of the engine on a CPU; 0 for all cores.
+        cpu_instances: Processes of the engine on a CPU, each with a network of its own.
+        cpu_threads: Threads of each of them; 0 for all cores.
         gpu_instances: Execution contexts of the engine on a GPU, which overlap copies and work.
         cuda_graphs: On a GPU, launch small batches as recorded CUDA graphs.
     """
@@ -62,12 +63,14 @@ class RepositorySettings:
     queue_timeout_ms: int = 0
     image_instances: int = 2
     cpu_precision: str = "f32"
+    cpu_instances: int = 1
     cpu_threads: int = 0
     gpu_instances: int = 1
     cuda_graphs: Annotated[bool, Parameter(negative="--no-cuda-graphs")] = True
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_tiles", "max_queue_requests", "image_instances", "gpu_instances"):
+        counts = ("max_queue_requests", "image_instances", "cpu_instances", "gpu_instances")
+        for name in ("max_batch_tiles", *counts):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"{name} is {value}; expected at least 1")
@@ -238,6 +241,7 @@ def model_configs(
 def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
     """What differs with `--model-config-name=cpu`: the engine is a python model with OpenVINO."""
     engine = _python_engine(specs, settings)
+    engine.instance_group[0].count = settings.cpu_instances
     engine.parameters["device"].string_value = "cpu"
     engine.parameters["precision"].string_value = settings.cpu_precision
     engine.parameters["threads"].string_value = str(settings.cpu_threads)

@@ -1,0 +1,104 @@
+"""What a megapixel costs: inspections of images of several sizes, as tiles and as one square."""
+
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.closed_loop import Question, ask, questions_of
+from benchmarks.stand_in_products import copy_with_products
+from benchmarks.throughput_results import IN_PROCESS, SERVED, Growth, SizeCost
+from benchmarks.timing import Timing, take_turns
+from runtime.client import Client
+from runtime.detector import Detector
+from runtime.exported_model import ExportedModel
+from runtime.geometry import KINDS, GeometrySettings
+from runtime.product import ProductCard
+from triton_repo.build import build_repository
+from triton_repo.server import ServerSettings, TritonServer
+
+# Sides of the images, in sides of a tile: 1, 4, 9 and 16 tiles.
+SIDES = (1, 2, 3, 4)
+_MOST_TURNS = 50
+
+
+def measure_sizes(
+    model: ExportedModel,
+    card: ProductCard,
+    folder: Path,
+    *,
+    seconds: float,
+    sides: tuple[int, ...] = SIDES,
+) -> tuple[SizeCost, ...]:
+    """Measure each size in both geometries, in process and by a server in turn.
+
+    Args:
+        model: The exported model.
+        card: The product whose students are taken.
+        folder: Scratch folder.
+        seconds: After which a size has no further turn, if it had three.
+        sides: Of the images, in sides of a tile.
+    """
+    side = model.manifest.image_size
+    patch = card.geometry.patch_size
+    wished = {
+        kind: GeometrySettings(image_size=side, patch_size=patch, kind=kind) for kind in KINDS
+    }
+    copy = copy_with_products(model, card, folder / "exported", wished)
+    repository = build_repository(copy, folder / "models")
+    settings = ServerSettings(
+        grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "server.log"
+    )
+    costs = []
+    with (
+        Detector(copy.folder) as detector,
+        TritonServer(repository, settings) as server,
+        Client(server.grpc_address, timeout_s=600) as client,
+    ):
+        every = [(kind, tiles * side) for kind in KINDS for tiles in sides]
+        for kind, length in tqdm(every, "image sizes", unit="size", leave=False):
+            image = np.random.default_rng(length).integers(0, 256, (length, length, 3), np.uint8)
+            (question,) = questions_of(detector, (image,), (kind,))
+            costs.append(_measure(detector, client, question, wished[kind], seconds))
+    return tuple(costs)
+
+
+def grow(sizes: tuple[SizeCost, ...]) -> tuple[Growth, ...]:
+    """The lines through them, for each geometry and way."""
+    return tuple(
+        Growth.of(kind, way, [one for one in sizes if one.geometry == kind])
+        for kind in KINDS
+        for way in (IN_PROCESS, SERVED)
+    )
+
+
+def _measure(
+    detector: Detector,
+    client: Client,
+    question: Question,
+    geometry: GeometrySettings,
+    seconds: float,
+) -> SizeCost:
+    assert not isinstance(question.image, bytes)
+    height, width = question.image.shape[:2]
+    stages: list[dict[str, float]] = []
+
+    def served() -> None:
+        stages.append(ask(client, question).stage_ms)
+
+    times = take_turns(
+        {IN_PROCESS: lambda: ask(detector, question), SERVED: served},
+        repetitions=_MOST_TURNS,
+        budget_s=seconds,
+    )
+    return SizeCost(
+        geometry=geometry.kind,
+        width=width,
+        height=height,
+        tiles=geometry.for_image(height, width).tiles,
+        in_process=Timing.of(times[IN_PROCESS]),
+        served=Timing.of(times[SERVED]),
+        # The first was the warm-up.
+        stage_ms={name: median(one[name] for one in stages[1:]) for name in stages[0]},
+    )
