@@ -13,6 +13,7 @@ _EXTRA_OF = {
     "google": "client",
     "jinja2": "evaluate",
     "matplotlib": "plot",
+    "nncf": "int8",
     "onnx": "export",
     "onnx_ir": "export",
     "onnxruntime": "export",
