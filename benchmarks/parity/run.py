@@ -45,7 +45,7 @@ def run_parity(
     """
     if not candidates:
         raise OptionError("name at least one --candidate to hold against the reference")
-    samples = _evenly(dataset.test, images)
+    samples = evenly(dataset.test, images)
     ways = [Way.parse(text) for text in (reference, *candidates)]
     with ExitStack() as stack:
         opened: list[Inspector] = []
@@ -62,7 +62,16 @@ def run_parity(
         )
 
 
-def _evenly(samples: Sequence[Sample], wanted: int | None) -> list[Sample]:
+def evenly(samples: Sequence[Sample], wanted: int | None) -> list[Sample]:
+    """Test images, evenly spaced.
+
+    Args:
+        samples: All of them.
+        wanted: How many; all if None, or if there are fewer.
+
+    Raises:
+        OptionError: There are none, or less than one is wanted.
+    """
     if not samples:
         raise OptionError("the data set has no test images to compare on")
     if wanted is None or wanted >= len(samples):
