@@ -97,9 +97,9 @@ def test_another_seed_gives_other_students(learn) -> None:  # type: ignore[no-un
 def test_an_interrupted_and_resumed_run_gives_the_same_students(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.fit, "_VALIDATE_EVERY_STEPS", 5)
+    monkeypatch.setattr(train.fit, "VALIDATE_EVERY_STEPS", 5)
     whole = students_of(learn("whole"))
-    update, updates = train.fit._Trainer._update, 0
+    update, updates = train.fit.Trainer.update, 0
 
     def interrupted(self: object) -> float:
         nonlocal updates
@@ -108,7 +108,7 @@ def test_an_interrupted_and_resumed_run_gives_the_same_students(  # type: ignore
             raise KeyboardInterrupt
         return update(self)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train.fit._Trainer, "_update", interrupted)
+    monkeypatch.setattr(train.fit.Trainer, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         learn("parts")
     assert not (tmp_path / "parts").exists()

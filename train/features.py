@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from runtime.area import InspectionArea
@@ -100,26 +101,39 @@ def cache_features(
         tokens = np.memmap(tokens_path, np.float16, mode="w+", shape=shape)
         seen_before = 0
     remaining = range(seen_before, len(samples))
-    with torch.inference_mode():
-        for number in tqdm(remaining, desc="teacher features", unit="image", disable=not remaining):
-            tiles = geometry.for_image(*sizes[number], area=area).cut(samples[number].pixels())
-            for start in range(0, len(tiles), TILES_AT_ONCE):
-                batch = tiles[start : start + TILES_AT_ONCE]
-                shallow, deep = teacher(torch.tensor(batch, device=teacher.device))
-                first = first_tile[number] + start
-                tokens[first : first + len(batch)] = (
-                    torch.stack([shallow, deep], dim=2).half().cpu().numpy()
-                )
-            done = number + 1
-            if done % _SAVE_EVERY_IMAGES == 0 or done == len(samples):
-                tokens.flush()
-                write_json(index_path, _Index(fingerprint=fingerprint, images_done=done))
+    for number in tqdm(remaining, desc="teacher features", unit="image", disable=not remaining):
+        tiles = geometry.for_image(*sizes[number], area=area).cut(samples[number].pixels())
+        # On its way to the disk it becomes float16, whatever the teacher computes in.
+        first = first_tile[number]
+        for start in range(0, len(tiles), TILES_AT_ONCE):
+            batch = tiles[start : start + TILES_AT_ONCE]
+            found = teacher_tokens(teacher, batch).half().cpu().numpy()
+            tokens[first + start : first + start + len(batch)] = found
+        done = number + 1
+        if done % _SAVE_EVERY_IMAGES == 0 or done == len(samples):
+            tokens.flush()
+            write_json(index_path, _Index(fingerprint=fingerprint, images_done=done))
     return FeatureCache(
         tokens=tokens,
         image_sizes=tuple(sizes),
         first_tile=first_tile,
         teacher_images=len(samples) - seen_before,
     )
+
+
+@torch.no_grad()
+def teacher_tokens(teacher: Teacher, tiles: npt.NDArray[np.uint8]) -> Tensor:
+    """Ask the teacher once.
+
+    Args:
+        teacher: The frozen network.
+        tiles: (N, S, S, 3) uint8.
+
+    Returns:
+        (N, T, 2, D) float32 tokens on the teacher's device, the shallower block's first.
+    """
+    shallow, deep = teacher(torch.tensor(tiles, device=teacher.device))
+    return torch.stack([shallow, deep], dim=2)
 
 
 def _check_room(folder: Path, size: int) -> None:

@@ -1,6 +1,7 @@
 """Fitting the students on cached features: one loop, which can be interrupted and resumed."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from train.loggers import TrainingLog
 from train.settings import FitSettings
 from train.students import Students
 
+VALIDATE_EVERY_STEPS = 250
 _VALIDATION_PATCHES = 16_384
-_VALIDATE_EVERY_STEPS = 250
+
+Watch = Callable[[int, dict[str, Tensor]], None]
+"""Called with the step, and the state of the students that a run of so many steps would give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ def fit(
     state_path: Path,
     device: str = "cpu",
     log: TrainingLog | None = None,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train the students, from the start or from the state that an interrupted run left.
 
@@ -50,26 +55,61 @@ def fit(
             interrupted or killed, and the state is never one from the middle of an update.
         device: Where the students train.
         log: Where losses are sent, if anywhere.
+        watch: Called every 250 steps and at the end; it must leave the state as it is.
 
     Raises:
         TrainingError: The loss is NaN or infinite.
         OptionError: The state is of a run with other settings.
     """
-    trainer = _Trainer(train_tokens, validation_tokens, settings, device)
+    trainer = Trainer(train_tokens, validation_tokens, settings, device=device)
     if state_path.is_file():
         trainer.load(state_path)
-    return trainer.run(state_path, log)
+    return trainer.run(state_path, log=log, watch=watch)
 
 
-class _Trainer:
-    """Students, optimiser and counters: all that a resumed run must have back."""
+def new_students(dimension: int, settings: FitSettings, device: str = "cpu") -> Students:
+    """Untrained students; the seed alone decides their weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return Students(dimension).to(torch.device(device))
+
+
+def update_students(
+    students: Students, optimiser: torch.optim.Optimizer, shallow: Tensor, deep: Tensor
+) -> float:
+    """One update, wherever the tokens come from.
+
+    Args:
+        students: The pair.
+        optimiser: Of its parameters.
+        shallow: (..., D) float32 teacher tokens of the shallower block.
+        deep: (..., D) float32 teacher tokens of the deeper block.
+
+    Returns:
+        The loss before the update.
+    """
+    loss = students.loss(shallow, deep)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return float(loss.detach())
+
+
+class Trainer:
+    """Students, optimiser and counters: all that a resumed run must have back.
+
+    Attributes:
+        students: The pair, as the last update left it.
+        step: Updates so far.
+    """
 
     def __init__(
         self,
         train_tokens: npt.NDArray[np.float16],
         validation_tokens: npt.NDArray[np.float16],
         settings: FitSettings,
-        device: str,
+        *,
+        device: str = "cpu",
     ) -> None:
         self.settings = settings
         self.device = torch.device(device)
@@ -77,9 +117,7 @@ class _Trainer:
         self.validation = self._validation_batch(_as_patches(validation_tokens))
         self.total_steps = settings.total_steps(len(self.patches))
         self.steps_per_epoch = settings.steps_per_epoch(len(self.patches))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.students = Students(train_tokens.shape[-1]).to(self.device)
+        self.students = new_students(train_tokens.shape[-1], settings, device)
         self.optimiser = torch.optim.Adam(self.students.parameters(), lr=settings.lr)
         self.step = 0
         self.best_step = 0
@@ -88,21 +126,26 @@ class _Trainer:
         self.train_loss = math.nan
         self._order: tuple[int, Tensor] | None = None
 
-    def run(self, state_path: Path, log: TrainingLog | None) -> FitResult:
+    def run(
+        self, state_path: Path, *, log: TrainingLog | None = None, watch: Watch | None = None
+    ) -> FitResult:
+        """Update until all steps are done; see `fit`."""
         self.students.train()
         progress = tqdm(
             total=self.total_steps, initial=self.step, desc="students", unit="step", smoothing=0.05
         )
         with progress:
             while self.step < self.total_steps:
-                self.train_loss = self._update()
+                self.train_loss = self.update()
                 progress.update()
-                if self.step % _VALIDATE_EVERY_STEPS == 0 or self.step == self.total_steps:
+                if self.step % VALIDATE_EVERY_STEPS == 0 or self.step == self.total_steps:
                     loss = self._validate()
                     progress.set_postfix(train=f"{self.train_loss:.4f}", held_out=f"{loss:.4f}")
                     if log is not None:
                         log.losses(self.step, train=self.train_loss, validation=loss)
                     self.save(state_path)
+                    if watch is not None:
+                        watch(self.step, self.best_state)
         self.students.load_state_dict(self.best_state)
         return FitResult(
             students=self.students.cpu().eval(),
@@ -113,6 +156,7 @@ class _Trainer:
         )
 
     def save(self, path: Path) -> None:
+        """Keep the state, whole or not at all."""
         temporary = path.with_name(path.name + ".part")
         torch.save(
             {
@@ -130,6 +174,11 @@ class _Trainer:
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
+        """Take up a state that `save` kept.
+
+        Raises:
+            OptionError: It cannot be read, or is of a run with other settings.
+        """
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         except Exception as error:
@@ -162,19 +211,20 @@ class _Trainer:
         fixed = {**asdict(self.settings), "patches": len(self.patches)}
         return {name: fixed[name] for name in fixed if name not in ("epochs", "steps")}
 
-    def _update(self) -> float:
+    def update(self) -> float:
+        """One update on the next patches of the epoch; its loss.
+
+        Raises:
+            TrainingError: The loss is NaN or infinite.
+        """
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         order = self._epoch_order(epoch)
         size = self.settings.batch_patches
         shallow, deep = self._tokens(order[batch * size : (batch + 1) * size].numpy())
-        loss = self.students.loss(shallow, deep)
-        value = float(loss.detach())
-        self._require_finite(value, "training")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        loss = update_students(self.students, self.optimiser, shallow, deep)
+        self._require_finite(loss, "training")
         self.step += 1
-        return value
+        return loss
 
     def _epoch_order(self, epoch: int) -> Tensor:
         # The order depends on seed and epoch alone, so a resumed run goes on in the same order.

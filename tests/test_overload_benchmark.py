@@ -1,0 +1,146 @@
+"""The overload benchmark loses sight of no request, and believes no answer that is wrong."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.machine import read_conditions
+from benchmarks.open_loop import IN_TIME, LATE, LOST, OUTCOMES, REFUSED, WRONG, OpenLoop, Question
+from benchmarks.overload import capacity_hz, make_questions
+from benchmarks.overload_report import draw, to_markdown
+from benchmarks.overload_results import OverloadResult, Setup, SetupResult
+from benchmarks.overload_rounds import measure_setup
+from benchmarks.timing import Ratio
+from runtime.detector import Detector
+from runtime.errors import ServerError
+from runtime.exported_model import ExportedModel
+from triton_repo.server import TritonServer
+
+SETUP = Setup(name="a test", max_queue_requests=64, queue_timeout_ms=0, max_batch_tiles=None)
+
+
+@pytest.fixture(scope="module")
+def questions(exported: ExportedModel) -> list[Question]:
+    return make_questions(exported)
+
+
+def test_the_scores_are_the_detectors(questions: list[Question], detector: Detector) -> None:
+    assert len({question.score for question in questions}) == len(questions)
+    for question in questions:
+        assert question.is_right(detector.inspect(question.image).score)
+        assert not question.is_right(question.score * 1.001)
+
+
+def test_what_is_sent_is_answered_late_refused_or_lost(
+    server: TritonServer, questions: list[Question]
+) -> None:
+    with OpenLoop(server.grpc_address, questions, deadline_s=3) as loop:
+        # Far more at once than the queues hold.
+        load = loop.run(2000, 0.12)
+    assert load.sent == 240
+    assert sum(load.counts.values()) == load.sent
+    assert set(load.counts) == set(OUTCOMES)
+    assert {name: len(found) for name, found in load.latencies_ms.items()} == load.counts
+    assert load.counts[REFUSED] > 0
+    assert (load.counts[LOST], load.counts[WRONG], load.problems) == (0, 0, ())
+    assert all(latency <= 3000 for latency in load.latencies_ms[IN_TIME])
+
+
+def test_an_answer_after_the_deadline_is_late(
+    server: TritonServer, questions: list[Question]
+) -> None:
+    with OpenLoop(server.grpc_address, questions, deadline_s=0.002) as loop:
+        load = loop.run(20, 0.2)
+    assert load.counts[LATE] == load.sent == 4
+    assert load.goodput_hz == 0
+
+
+def test_a_wrong_score_is_no_goodput(server: TritonServer, questions: list[Question]) -> None:
+    others = [replace(questions[0], score=2 * questions[0].score)]
+    with OpenLoop(server.grpc_address, others, deadline_s=60) as loop:
+        load = loop.run(20, 0.1)
+    assert load.counts[WRONG] == load.sent == 2
+    assert "instead of" in load.problems[0]
+    with pytest.raises(ServerError, match="expected"):
+        capacity_hz(server.grpc_address, others, period_s=0.1, clients=1)
+
+
+def test_an_error_that_overload_does_not_explain_is_lost_with_its_reason(
+    server: TritonServer, questions: list[Question]
+) -> None:
+    unknown = [replace(questions[0], product="no-such-product")]
+    with OpenLoop(server.grpc_address, unknown, deadline_s=60) as loop:
+        load = loop.run(20, 0.1)
+    assert load.counts[LOST] == load.sent == 2
+    assert "no-such-product" in load.problems[0]
+
+
+@pytest.mark.parametrize(("rate_hz", "period_s"), [(1.0, 0.1), (1e6, 1.0)])
+def test_loads_without_bounds_are_refused(
+    rate_hz: float, period_s: float, questions: list[Question]
+) -> None:
+    with (
+        OpenLoop("127.0.0.1:1", questions, deadline_s=1) as loop,
+        pytest.raises(ValueError, match="images"),
+    ):
+        loop.run(rate_hz, period_s)
+
+
+def test_the_rounds_against_a_server_become_a_report(
+    server: TritonServer, questions: list[Question]
+) -> None:
+    found = measure_setup(
+        SETUP,
+        server.grpc_address,
+        questions,
+        capacity_hz=5,
+        deadline_s=20,
+        rounds=1,
+        period_s=0.4,
+    )
+    assert [load.factor for load in found.loads] == [1, 2, 4]
+    assert [load.sent for load in found.loads] == [2, 4, 8]
+    assert found.batch.priority == "batch"
+    result = result_of(found)
+    text = to_markdown(result)
+    assert "**A test** (max_queue_requests 64): capacity 5.0 images/s" in text
+    assert "| 4x as batch work, 20.0/s |" in text
+    assert draw(result).axes[0].get_ylim()[0] == 0
+
+
+def result_of(setup: SetupResult) -> OverloadResult:
+    return OverloadResult(
+        machine="a test",
+        conditions=read_conditions(),
+        versions={},
+        network="a network",
+        products=("plate",),
+        deadline_s=1,
+        period_s=1,
+        rounds=1,
+        setups=(setup,),
+    )
+
+
+def test_the_goal_wants_the_goodput_and_no_wrong_answer(
+    server: TritonServer, questions: list[Question]
+) -> None:
+    found = measure_setup(
+        SETUP,
+        server.grpc_address,
+        questions[:1],
+        capacity_hz=5,
+        deadline_s=20,
+        rounds=1,
+        period_s=0.2,
+    )
+
+    def at_four_times(ratio: float, setup: SetupResult = found) -> OverloadResult:
+        spread = Ratio(median=ratio, low=ratio, high=ratio)
+        return result_of(replace(setup, goodput_ratios={"4x": spread}))
+
+    assert at_four_times(0.85).meets_goal
+    assert not at_four_times(0.75).meets_goal
+    assert not result_of(replace(found, goodput_ratios={})).meets_goal
+    wrong = replace(found.batch, counts={**found.batch.counts, WRONG: 1})
+    assert not at_four_times(0.85, replace(found, batch=wrong)).meets_goal
