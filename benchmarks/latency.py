@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 from benchmarks.latency_cases import Case, WayResult, measure_case, picture, serving
 from benchmarks.machine import Conditions, describe_machine, library_versions, read_conditions
 from benchmarks.pacing import PacedResult, measure_rhythms
+from benchmarks.pipelining import Pipelining, measure_pipelining, pipelining_table
 from benchmarks.result_files import results_folder, table, write_result
 from benchmarks.serving_overhead import ServingOverhead, measure_overhead, overhead_table
 from benchmarks.start_up import StartUp, measure_start_up
@@ -40,6 +42,7 @@ class LatencyResult:
         rhythms: At line rates and after rest.
         overheads: What serving adds; none where PyTorch is not installed.
         start_ups: From nothing to the first answer.
+        pipelining: What a stream of images gains.
         schema: Version of this file's layout.
     """
 
@@ -50,6 +53,7 @@ class LatencyResult:
     rhythms: tuple[PacedResult, ...]
     overheads: tuple[ServingOverhead, ...]
     start_ups: tuple[StartUp, ...]
+    pipelining: tuple[Pipelining, ...]
     schema: str = _SCHEMA
 
 
@@ -76,7 +80,7 @@ def latency(
             TensorRT; by default one is started, on the CPU.
         sizes: For an exported model: sides of the square images in px; 518 and 2,048 by default.
         repetitions: Of each way and size.
-        budget_s: Seconds for a size, after which no further repetition begins; three are made
+        budget_s: Seconds for a size, after which no further repetition begins; two are made
             whatever they take.
         rhythm_s: Seconds of each rhythm.
         gap_s: Seconds of each rest.
@@ -102,8 +106,14 @@ def latency(
             versions=library_versions(),
             ways=tuple(ways),
             rhythms=_rhythms(first, server, rhythm_s, gap_s, gaps),
-            overheads=measure_overhead(folder / "light", side=_OVERHEAD_SIDE),
+            # Its network is made with PyTorch, which a line PC has not.
+            overheads=(
+                measure_overhead(folder / "light", side=_OVERHEAD_SIDE)
+                if find_spec("torch") is not None
+                else ()
+            ),
             start_ups=measure_start_up(ExportedModel.open(first.model), first.product),
+            pipelining=(measure_pipelining(first.model, first.product),),
         )
     written = results_folder("latency", out)
     page = to_markdown(result)
@@ -170,6 +180,8 @@ def to_markdown(result: LatencyResult) -> str:
         ),
         "What serving adds, with a network of no weight, shared memory, same machine:",
         overhead_table(result.overheads, _OVERHEAD_SIDE),
+        "JPEG files in process, without float maps, beside the bare network on as many tiles:",
+        pipelining_table(result.pipelining),
         "From the start of a process to its first answer, no compiled model kept:",
         table(
             ["way", "starts", "p50, s", "longest"],
