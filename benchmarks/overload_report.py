@@ -22,7 +22,7 @@ def to_markdown(result: OverloadResult) -> str:
         f"{result.deadline_s:g} s; {result.rounds} rounds of {result.period_s:g} s a load. Server "
         f"and clients on {result.machine}; load before it {result.conditions.load_average:.1f}.",
         *(_setup(setup) for setup in result.setups),
-        f"Goal, {GOAL:.0%} of the goodput at four times the capacity, with the queues sized for "
+        f"Goal, {GOAL:.0%} of the goodput at four times the capacity, with the queues bounded by "
         f"the deadline: {'met' if result.meets_goal else '**not met**'}.",
     ]
     problems = {
@@ -100,9 +100,13 @@ def draw(result: OverloadResult) -> "Figure":
         low, middle, high = np.array(
             [np.percentile(load.goodput_hz, (25, 50, 75)) for load in setup.loads]
         ).T
-        name = f"{setup.setup.name} (queue {setup.setup.max_queue_requests})"
         axis.errorbar(
-            factors, middle, yerr=(middle - low, high - middle), marker="o", capsize=3, label=name
+            factors,
+            middle,
+            yerr=(middle - low, high - middle),
+            marker="o",
+            capsize=3,
+            label=setup.setup.name,
         )
     axis.axhline(
         result.setups[-1].capacity_hz, color="grey", linestyle=":", label="capacity, closed loop"
@@ -112,5 +116,5 @@ def draw(result: OverloadResult) -> "Figure":
         ylabel=f"right answers within {result.deadline_s:g} s, a second",
         ylim=(0, None),
     )
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure

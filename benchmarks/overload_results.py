@@ -97,7 +97,7 @@ class OverloadResult:
         deadline_s: Seconds within which an answer is of use.
         period_s: Seconds of each load in each round.
         rounds: Turns of all loads.
-        setups: The server as it comes, and sized for the deadline.
+        setups: The server as it comes, and with its queues bounded by the deadline.
         schema: Version of this file's layout.
     """
 
@@ -114,10 +114,10 @@ class OverloadResult:
 
     @property
     def meets_goal(self) -> bool:
-        """Whether the sized server answers almost as many at the highest load, and none wrong."""
-        sized = self.setups[-1]
-        highest = f"{sized.loads[-1].factor}x"
-        ratio = sized.goodput_ratios.get(highest)
+        """Whether the bounded server answers almost as many at the highest load, and none wrong."""
+        bounded = self.setups[-1]
+        highest = f"{bounded.loads[-1].factor}x"
+        ratio = bounded.goodput_ratios.get(highest)
         loads = [load for one in self.setups for load in (*one.loads, one.batch)]
         wrong = sum(load.counts["wrong"] for load in loads)
         return ratio is not None and ratio.median >= GOAL and not wrong

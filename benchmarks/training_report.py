@@ -107,7 +107,7 @@ def draw(result: TrainingResult) -> "Figure":
             )
     axes[0].set(ylabel="I-AUROC", xscale="log")
     axes[1].set(ylabel="AU-PRO 30 %", xlabel="seconds")
-    axes[0].legend(loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(
         "Dotted: time computed for as many patches in whole images, quality as with the cache",
         fontsize=8,

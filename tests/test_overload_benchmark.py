@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.machine import read_conditions
 from benchmarks.open_loop import IN_TIME, LATE, LOST, OUTCOMES, REFUSED, WRONG, OpenLoop, Question
-from benchmarks.overload import capacity_hz, make_questions
+from benchmarks.overload import bounded_settings, capacity_hz, make_questions
 from benchmarks.overload_report import draw, to_markdown
 from benchmarks.overload_results import OverloadResult, Setup, SetupResult
 from benchmarks.overload_rounds import measure_setup
@@ -84,6 +84,16 @@ def test_loads_without_bounds_are_refused(
         pytest.raises(ValueError, match="images"),
     ):
         loop.run(rate_hz, period_s)
+
+
+def test_the_queues_are_bounded_by_time_and_never_full() -> None:
+    slow = bounded_settings(capacity_hz=2, deadline_s=1, tiles=6)
+    assert (slow.max_queue_requests, slow.queue_timeout_ms, slow.max_batch_tiles) == (64, 500, 6)
+    fast = bounded_settings(capacity_hz=100, deadline_s=2, tiles=1)
+    # At four times the capacity 400 come in the second that they may wait.
+    assert (fast.max_queue_requests, fast.queue_timeout_ms) == (800, 1000)
+    chosen = bounded_settings(capacity_hz=2, deadline_s=1, tiles=1, queue=3, queue_timeout_ms=100)
+    assert (chosen.max_queue_requests, chosen.queue_timeout_ms) == (3, 100)
 
 
 def test_the_rounds_against_a_server_become_a_report(
