@@ -101,6 +101,7 @@ class EngineDetector:
             UnknownProductError: The model does not know `product`.
             ModelError: The network gave no numbers, or the product's slot was given away meanwhile.
         """
+        self._open_engine()
         prepared = self._prepare(image, product, self._tile_buffer)
         return self._judge(self._infer(prepared), want_map=want_map)
 
