@@ -11,6 +11,7 @@ from benchmarks.overload_report import draw, to_markdown
 from benchmarks.overload_results import OverloadResult, Setup, SetupResult
 from benchmarks.overload_rounds import measure_setup
 from benchmarks.timing import Ratio
+from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import ServerError
 from runtime.exported_model import ExportedModel
@@ -24,6 +25,14 @@ def questions(exported: ExportedModel) -> list[Question]:
     return make_questions(exported)
 
 
+@pytest.fixture
+def idle_server(server: TritonServer, questions: list[Question]) -> TritonServer:
+    """The server of all tests, once it has worked off what the test before left in its queues."""
+    with Client(server.grpc_address, patience_s=60) as client:
+        client.inspect(questions[0].image, want_map=False)
+    return server
+
+
 def test_the_scores_are_the_detectors(questions: list[Question], detector: Detector) -> None:
     assert len({question.score for question in questions}) == len(questions)
     for question in questions:
@@ -32,9 +41,9 @@ def test_the_scores_are_the_detectors(questions: list[Question], detector: Detec
 
 
 def test_what_is_sent_is_answered_late_refused_or_lost(
-    server: TritonServer, questions: list[Question]
+    idle_server: TritonServer, questions: list[Question]
 ) -> None:
-    with OpenLoop(server.grpc_address, questions, deadline_s=3) as loop:
+    with OpenLoop(idle_server.grpc_address, questions, deadline_s=3) as loop:
         # Far more at once than the queues hold.
         load = loop.run(2000, 0.12)
     assert load.sent == 240
@@ -47,29 +56,29 @@ def test_what_is_sent_is_answered_late_refused_or_lost(
 
 
 def test_an_answer_after_the_deadline_is_late(
-    server: TritonServer, questions: list[Question]
+    idle_server: TritonServer, questions: list[Question]
 ) -> None:
-    with OpenLoop(server.grpc_address, questions, deadline_s=0.002) as loop:
+    with OpenLoop(idle_server.grpc_address, questions, deadline_s=0.002) as loop:
         load = loop.run(20, 0.2)
     assert load.counts[LATE] == load.sent == 4
     assert load.goodput_hz == 0
 
 
-def test_a_wrong_score_is_no_goodput(server: TritonServer, questions: list[Question]) -> None:
+def test_a_wrong_score_is_no_goodput(idle_server: TritonServer, questions: list[Question]) -> None:
     others = [replace(questions[0], score=2 * questions[0].score)]
-    with OpenLoop(server.grpc_address, others, deadline_s=60) as loop:
+    with OpenLoop(idle_server.grpc_address, others, deadline_s=60) as loop:
         load = loop.run(20, 0.1)
     assert load.counts[WRONG] == load.sent == 2
     assert "instead of" in load.problems[0]
     with pytest.raises(ServerError, match="expected"):
-        capacity_hz(server.grpc_address, others, period_s=0.1, clients=1)
+        capacity_hz(idle_server.grpc_address, others, period_s=0.1, clients=1)
 
 
 def test_an_error_that_overload_does_not_explain_is_lost_with_its_reason(
-    server: TritonServer, questions: list[Question]
+    idle_server: TritonServer, questions: list[Question]
 ) -> None:
     unknown = [replace(questions[0], product="no-such-product")]
-    with OpenLoop(server.grpc_address, unknown, deadline_s=60) as loop:
+    with OpenLoop(idle_server.grpc_address, unknown, deadline_s=60) as loop:
         load = loop.run(20, 0.1)
     assert load.counts[LOST] == load.sent == 2
     assert "no-such-product" in load.problems[0]
@@ -97,11 +106,11 @@ def test_the_queues_are_bounded_by_time_and_never_full() -> None:
 
 
 def test_the_rounds_against_a_server_become_a_report(
-    server: TritonServer, questions: list[Question]
+    idle_server: TritonServer, questions: list[Question]
 ) -> None:
     found = measure_setup(
         SETUP,
-        server.grpc_address,
+        idle_server.grpc_address,
         questions,
         capacity_hz=5,
         deadline_s=20,
@@ -133,11 +142,11 @@ def result_of(setup: SetupResult) -> OverloadResult:
 
 
 def test_the_goal_wants_the_goodput_and_no_wrong_answer(
-    server: TritonServer, questions: list[Question]
+    idle_server: TritonServer, questions: list[Question]
 ) -> None:
     found = measure_setup(
         SETUP,
-        server.grpc_address,
+        idle_server.grpc_address,
         questions[:1],
         capacity_hz=5,
         deadline_s=20,
