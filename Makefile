@@ -41,8 +41,8 @@ test: check
 bench-quick: $(STAMP)
 	$(BIN)/l2bt benchmark quick
 
-# All that `l2bt benchmark` measures on this machine, for a product of a data set; about two hours
-# on two cores. BUNDLE is what l2bt train left, DATA and PRODUCT what it was trained on.
+# All that `l2bt benchmark` measures on this machine, for a product of a data set; hours on a small
+# one. BUNDLE is what l2bt train left, DATA and PRODUCT what it was trained on.
 bench: $(STAMP)
 	@test -n "$(BUNDLE)" -a -n "$(DATA)" -a -n "$(PRODUCT)" || \
 		{ echo "usage: make bench BUNDLE=products/P DATA=folder PRODUCT=P"; exit 2; }
@@ -52,7 +52,10 @@ bench: $(STAMP)
 	$(BIN)/l2bt benchmark roofline .bench/exported
 	$(BIN)/l2bt benchmark overload .bench/exported
 	$(BIN)/l2bt benchmark training --data $(DATA) --product $(PRODUCT)
-	test ! -d .venv-peers || $(BIN)/l2bt benchmark peers $(BUNDLE) --data $(DATA) --product $(PRODUCT)
+	$(BIN)/l2bt benchmark int8 .bench/exported --data $(DATA) --product $(PRODUCT)
+	@if [ -d .venv-peers ]; then \
+		$(BIN)/l2bt benchmark peers $(BUNDLE) --data $(DATA) --product $(PRODUCT); \
+	else echo "left out: l2bt benchmark peers; make peers-environment first"; fi
 	$(BIN)/l2bt benchmark quick --update
 
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).

@@ -16,7 +16,7 @@ SQUARE = GeometrySettings(image_size=518)
 PAPERS_SQUARE = GeometrySettings(image_size=1036)
 TILES = GeometrySettings(image_size=518, kind="tiles", overlap_wh=(14, 14))
 _LIGHT_DIMENSION = 16
-_NO_THRESHOLD = Threshold(image_score=1e9, pixel_value=1e9, method="none", good_images=0)
+OUT_OF_REACH = Threshold(image_score=1e9, pixel_value=1e9, method="none", good_images=0)
 
 
 class _PassingBlock(nn.Module):
@@ -64,7 +64,7 @@ def untrained_bundle(folder: Path, *, image_size: int) -> ProductBundle:
         product="untrained",
         teacher=teacher.card,
         geometry=GeometrySettings(image_size=image_size),
-        threshold=_NO_THRESHOLD,
+        threshold=OUT_OF_REACH,
         students_sha256="0" * 64,
     )
     return write_bundle(folder, card, Students(teacher.card.dimension))
@@ -113,7 +113,7 @@ def light_model(geometry: GeometrySettings, folder: Path) -> ExportedModel:
         product="light",
         teacher=teacher_card,
         geometry=geometry,
-        threshold=_NO_THRESHOLD,
+        threshold=OUT_OF_REACH,
         students_sha256="0" * 64,
     )
     students = Students(_LIGHT_DIMENSION)

@@ -11,38 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
+from benchmarks.question import Question
 from benchmarks.server_usage import cpu_seconds, memory_mib, runs_by_tiles
 from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import ServerError
 from runtime.images import ImageArray
-from runtime.inspection import Inspection
+from runtime.inspection import Inspection, Inspector
 from triton_repo.server import TritonServer
 
-# Twice as many threads add the same numbers in another order.
-_TOLERANCE = 1e-5
 # How long the slowest client may take for its first image, in seconds.
 _FIRST_S = 600.0
-
-
-class Inspector(Protocol):
-    """A detector, or a client."""
-
-    def inspect(
-        self, image: ImageArray | bytes, *, product: str | None = None, want_map: bool = True
-    ) -> Inspection:
-        """See `Detector.inspect`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """An image or its file's bytes, the product that it is held against, and its right score."""
-
-    image: ImageArray | bytes
-    product: str
-    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +136,7 @@ def ask(inspector: Inspector, question: Question) -> Inspection:
         ServerError: Its score is another than it must be.
     """
     found = inspector.inspect(question.image, product=question.product)
-    if abs(found.score - question.score) > _TOLERANCE * abs(question.score):
+    if not question.is_right(found.score):
         raise ServerError(
             f"an image of {question.product} scored {found.score!r}, and {question.score!r} in "
             "process: what is measured gives wrong answers; see the server's log"

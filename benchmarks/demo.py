@@ -52,7 +52,7 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
     print("3/4 starting tritonserver")
     repository = build_repository(exported, out / "repository")
     log_path = out / "tritonserver.log"
-    settings = ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=log_path)
+    settings = ServerSettings.on_free_ports(log_path)
     with TritonServer(repository, settings) as server, Client(server.grpc_address) as client:
         client.wait_until_ready(60)
         print(f"4/4 inspecting {len(dataset.test)} new images over {client.transport}")

@@ -22,6 +22,7 @@ import torch.nn.functional as functional
 from cyclopts import App, Parameter
 from threadpoolctl import threadpool_limits
 
+from benchmarks.explicit_blur import blur_explicitly
 from benchmarks.machine import describe_machine, library_versions
 from runtime.atomic_write import atomic_write
 from runtime.geometry import Geometry, GeometrySettings
@@ -31,7 +32,6 @@ from runtime.tile_buffer import TileBuffer
 RESULTS = Path(__file__).parent / "results" / "geometry_speed"
 TILED = GeometrySettings(kind="tiles", overlap_wh=(56, 56))
 _SCHEMA = "l2bt.geometry_speed/1"
-_BLUR_PASSES = ((5, 5), (3, 7))
 _THRESHOLD = 0.2
 
 
@@ -196,11 +196,7 @@ def explicit_map(
     )
     top, left = edges
     pixels = pixels[:, :, top : top + height, left : left + width]
-    for passes, box in _BLUR_PASSES:
-        kernel = torch.full((1, 1, box, box), 1 / box**2)
-        for _ in range(passes):
-            pixels = functional.conv2d(pixels, kernel, padding=box // 2)
-    found: npt.NDArray[np.float32] = pixels[0, 0].numpy()
+    found: npt.NDArray[np.float32] = blur_explicitly(pixels)[0, 0].numpy()
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from benchmarks.latency_cases import Case, WayResult, measure_case, picture, serving
+from benchmarks.drawn_image import draw_image
+from benchmarks.latency_cases import Case, WayResult, measure_case, serving
 from benchmarks.machine import Conditions, describe_machine, library_versions, read_conditions
 from benchmarks.pacing import PacedResult, measure_rhythms
 from benchmarks.pipelining import Pipelining, measure_pipelining, pipelining_table
@@ -146,7 +147,7 @@ def _cases_of_bundle(bundle: Path, folder: Path) -> list[Case]:
 def _rhythms(
     case: Case, server: str | None, seconds: float, gap_s: float, gaps: int
 ) -> tuple[PacedResult, ...]:
-    image = picture(case.side)
+    image = draw_image(case.side, case.side)
     with ExitStack() as stack:
         address = server or stack.enter_context(serving(ExportedModel.open(case.model)))
         client = stack.enter_context(Client(address))

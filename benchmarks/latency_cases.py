@@ -7,15 +7,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 
+from benchmarks.drawn_image import draw_image, encode
 from benchmarks.timing import Timing, take_turns
 from runtime.client import Client
 from runtime.detector import Detector
-from runtime.errors import L2BTError
+from runtime.errors import EngineMismatchError, OptionError
 from runtime.exported_model import ExportedModel
-from runtime.images import ImageArray, ImageLike
+from runtime.images import ImageLike
 from runtime.inspection import Inspection, Inspector
 from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
@@ -72,18 +72,6 @@ class _Way:
     image: ImageLike
     reference: str
     tolerance: float = _SAME
-
-
-def picture(side: int, seed: int = 0) -> ImageArray:
-    """An (S, S, 3) uint8 image that codecs and score find neither empty nor pure noise."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(40, 215, (12, 12, 3)).astype(np.float32)
-    smooth = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), float)
-    for row, column in rng.integers(0, side - side // 20, (4, 2)):
-        spot = np.s_[row : row + side // 20, column : column + side // 20]
-        smooth[spot] += rng.normal(0, 40, smooth[spot].shape)
-    pixels: ImageArray = np.clip(smooth + rng.normal(0, 2, smooth.shape), 0, 255).astype(np.uint8)
-    return pixels
 
 
 def measure_case(
@@ -168,16 +156,14 @@ def serving(exported: ExportedModel, tiles: int = 1) -> Iterator[str]:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_repository(exported, folder / "models", settings=settings)
-        ports = ServerSettings(
-            grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt"
-        )
+        ports = ServerSettings.on_free_ports(folder / "log.txt")
         with TritonServer(repository, ports) as server:
             yield server.grpc_address
 
 
 def _ways(stack: ExitStack, detector: Detector, server: str, side: int) -> dict[str, _Way]:
-    pixels = picture(side)
-    encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    pixels = draw_image(side, side)
+    encoded = encode(pixels)
     shared, by_grpc = (
         stack.enter_context(Client(server, transport=transport, timeout_s=600))
         for transport in ("shared-memory", "grpc")
@@ -202,7 +188,8 @@ def _add_where_possible(stack: ExitStack, ways: dict[str, _Way], case: Case) -> 
     for name, arguments in options.items():
         try:
             detector = stack.enter_context(Detector(case.model, **arguments))
-        except L2BTError as error:
+        except (OptionError, EngineMismatchError) as error:
+            # No such precision, no GPU, or no engine for it; what is broken ends the run.
             missing[name] = str(error)
         else:
             pixels = ways[_PIXELS].image

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.question import Question
 from runtime.client import PRIORITIES
 from runtime.errors import DeadlineExceededError
 from runtime.extras import require
@@ -21,26 +22,11 @@ from runtime.server_interface import DETAILS, ENCODED, ENSEMBLE, PRODUCT, REGION
 
 IN_TIME, LATE, REFUSED, LOST, WRONG = "in time", "late", "refused", "lost", "wrong"
 OUTCOMES = (IN_TIME, LATE, REFUSED, LOST, WRONG)
-# A score in process and through the server differs by the order of additions alone.
-_TOLERANCE = 1e-5
 _FULL_QUEUE = "maximum queue size"
 # What has waited longer than its deadline, or than the repository allows, leaves the queue.
 _WAITED_TOO_LONG = "timeout expired"
 _GRACE_S = 30.0
 _MOST_REQUESTS = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """An image file's bytes, the product that it is held against, and its score in process."""
-
-    image: bytes
-    product: str
-    score: float
-
-    def is_right(self, score: float) -> bool:
-        """Whether an answer is the detector's."""
-        return abs(score - self.score) <= _TOLERANCE * abs(self.score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +181,7 @@ class OpenLoop:
         return LOST, str(found)
 
     def _input(self, question: Question) -> Any:
+        assert isinstance(question.image, bytes), "the line's files are sent, not pixels"
         encoded = self._grpc.InferInput(ENCODED, [1], "BYTES")
         encoded.set_data_from_numpy(np.array([question.image], dtype=object))
         return encoded

@@ -20,9 +20,9 @@ from cyclopts import App, Parameter
 from PIL import Image
 
 from benchmarks.machine import describe_machine, library_versions, read_conditions
-from benchmarks.open_loop import Question
 from benchmarks.overload_results import OverloadResult, Setup, SetupResult
 from benchmarks.overload_rounds import FACTORS, measure_setup
+from benchmarks.question import Question
 from benchmarks.result_files import results_folder, write_result
 from runtime.client import Client
 from runtime.detector import Detector
@@ -124,9 +124,7 @@ def measure(
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
             repository = build_repository(model, folder / "models", settings=settings)
-            ports = ServerSettings(
-                grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt"
-            )
+            ports = ServerSettings.on_free_ports(folder / "log.txt")
             with TritonServer(repository, ports) as server:
                 found = capacity_hz(
                     server.grpc_address,

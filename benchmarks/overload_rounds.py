@@ -7,8 +7,9 @@ from time import monotonic, perf_counter, sleep
 
 from tqdm import tqdm
 
-from benchmarks.open_loop import IN_TIME, OUTCOMES, REFUSED, Load, OpenLoop, Question
+from benchmarks.open_loop import IN_TIME, OUTCOMES, REFUSED, Load, OpenLoop
 from benchmarks.overload_results import LoadResult, Setup, SetupResult
+from benchmarks.question import Question
 from benchmarks.timing import Ratio, Timing
 from runtime.client import Client
 from runtime.errors import DeadlineExceededError, ServerError, ServerUnavailableError

@@ -1,6 +1,5 @@
 """NVIDIA's client beside ours, in turns, at the same server with the same image."""
 
-import io
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.closed_loop import Question, ask, questions_of
+from benchmarks.closed_loop import ask, questions_of
+from benchmarks.drawn_image import encode
 from benchmarks.perf_analyzer import (
     PerfAnalyzer,
     find_perf_analyzer,
@@ -20,6 +19,7 @@ from benchmarks.perf_analyzer import (
     write_encoded,
     write_pixels,
 )
+from benchmarks.question import Question
 from benchmarks.timing import Ratio
 from runtime.client import Client
 from runtime.detector import Detector
@@ -79,7 +79,7 @@ def compare_clients(
         ServerError: It failed.
     """
     analyzer = find_perf_analyzer(folder / "libraries")
-    jpeg = _jpeg(image)
+    jpeg = encode(image)
     pixels_path, jpeg_path = folder / "pixels.json", folder / "jpeg.json"
     write_pixels(image, pixels_path)
     write_encoded(jpeg, jpeg_path)
@@ -94,12 +94,7 @@ def compare_clients(
             repository: stack.enter_context(
                 TritonServer(
                     repository,
-                    ServerSettings(
-                        grpc_port=0,
-                        http_port=0,
-                        metrics_port=0,
-                        log_path=folder / f"{repository.name}.log",
-                    ),
+                    ServerSettings.on_free_ports(folder / f"{repository.name}.log"),
                 )
             ).grpc_address
             for repository in (usual, pixels_only)
@@ -192,9 +187,3 @@ def _without_optional_inputs(repository: Path) -> Path:
     del config.ensemble_scheduling.step[0].input_map[ENCODED]
     path.write_text(text_format.MessageToString(config))
     return repository
-
-
-def _jpeg(image: ImageArray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()

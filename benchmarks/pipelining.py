@@ -4,10 +4,9 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from benchmarks.latency_cases import picture
+from benchmarks.drawn_image import draw_image, encode
 from benchmarks.result_files import table
 from benchmarks.timing import Ratio, take_turns
 from runtime.detector import Detector
@@ -46,11 +45,7 @@ def measure_pipelining(
         width: Of the images in px.
         turns: How often all images are inspected in each way.
     """
-    images = [
-        cv2.imencode(".jpg", picture(width, seed)[:height], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-        for seed in range(_IMAGES)
-    ]
-    files = [image.tobytes() for image in images]
+    files = [encode(draw_image(height, width, seed)) for seed in range(_IMAGES)]
     exported = ExportedModel.open(model)
     engine = OpenVINOEngine(exported.onnx_path)
     with Detector(model) as detector:

@@ -196,9 +196,7 @@ def _serving(bundle: ProductBundle, folder: Path) -> tuple[float, ...]:
     """Write students, add them to a running server's store, and wait for their first answer."""
     exported = export_product(bundle, folder / "exported", precision="fp32", capacity=8)
     repository = build_repository(exported, folder / "models")
-    settings = ServerSettings(
-        grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "server.log"
-    )
+    settings = ServerSettings.on_free_ports(folder / "server.log")
     image = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3), np.uint8)
     seconds = []
     with TritonServer(repository, settings) as server, Client(server.grpc_address) as client:

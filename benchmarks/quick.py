@@ -68,7 +68,8 @@ def quick(*, update: bool = False, out: Path | None = None) -> None:
         ratios=measure_ratios(),
     )
     if update:
-        page = f"{result.machine}\n\n{compare(result.ratios, result.ratios)}"
+        rows = [[name, str(ratio)] for name, ratio in result.ratios.items()]
+        page = f"{result.machine}\n\n{table(['ratio', 'median (quartiles)'], rows)}"
         write_result(folder, result, page)
         print(page)
         return
@@ -103,6 +104,11 @@ def compare(before: dict[str, Ratio], now: dict[str, Ratio]) -> str:
         old = before.get(name)
         verdict = "new" if old is None else "moved" if has_moved(old, ratio) else "as before"
         rows.append([name, str(old) if old else "", str(ratio), verdict])
+    rows += [
+        [name, str(old), "", "not measured any more"]
+        for name, old in before.items()
+        if name not in now
+    ]
     return table(["ratio", "committed", "today", ""], rows)
 
 
@@ -176,7 +182,7 @@ def _serving(folder: Path) -> dict[str, Ratio]:
     from benchmarks.serving_overhead import measure_overhead
 
     return {
-        f"server / in process, {one.name}": Ratio.of(
+        f"server / in process, no weight, {one.name}": Ratio.of(
             list(one.server.samples_ms), list(one.in_process.samples_ms)
         )
         for one in measure_overhead(folder / "light", repetitions=25)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.benchmark_models import SQUARE, TILES, light_model
-from benchmarks.latency_cases import picture
+from benchmarks.drawn_image import draw_image
 from benchmarks.result_files import table
 from benchmarks.timing import Timing, take_turns
 from runtime.client import Client
@@ -63,8 +63,8 @@ def _measure(
 ) -> list[ServingOverhead]:
     exported = light_model(geometry, folder)
     repository = build_repository(exported, folder / "models")
-    settings = ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt")
-    image = picture(side)
+    settings = ServerSettings.on_free_ports(folder / "log.txt")
+    image = draw_image(side, side)
     found = []
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(exported.folder))

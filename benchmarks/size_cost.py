@@ -6,7 +6,8 @@ from statistics import median
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.closed_loop import Question, ask, questions_of
+from benchmarks.closed_loop import ask, questions_of
+from benchmarks.question import Question
 from benchmarks.stand_in_products import copy_with_products
 from benchmarks.throughput_results import IN_PROCESS, SERVED, Growth, SizeCost
 from benchmarks.timing import Timing, take_turns
@@ -47,9 +48,7 @@ def measure_sizes(
     }
     copy = copy_with_products(model, card, folder / "exported", wished)
     repository = build_repository(copy, folder / "models")
-    settings = ServerSettings(
-        grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "server.log"
-    )
+    settings = ServerSettings.on_free_ports(folder / "server.log")
     costs = []
     with (
         Detector(copy.folder) as detector,

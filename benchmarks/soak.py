@@ -16,15 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import psutil
 from cyclopts import App
-from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.closed_loop import questions_of
+from benchmarks.drawn_image import draw_image, encode
 from benchmarks.machine import describe_machine, library_versions
+from benchmarks.question import Question
+from benchmarks.server_usage import memory_mib
 from runtime.atomic_write import atomic_write
 from runtime.client import Client
 from runtime.detector import Detector
@@ -39,7 +40,6 @@ _SCHEMA = "l2bt.soak/1"
 _SIZES = ((60, 90), (240, 360), (518, 518), (1000, 1500))
 _MALFORMED_EVERY = 20
 _WINDOWS = 20
-_MIB = 1 << 20
 app = App(name="python -m benchmarks.soak", help=__doc__)
 
 
@@ -93,19 +93,10 @@ class SoakResult:
     schema: str = _SCHEMA
 
 
-@dataclass(frozen=True)
-class Good:
-    """A request with the score that it must get."""
-
-    source: bytes | npt.NDArray[np.uint8]
-    product: str
-    score: float
-
-
 class Soak:
     """What is sent, and what came back."""
 
-    def __init__(self, goods: list[Good], address: str, pid: int, requests: int) -> None:
+    def __init__(self, goods: list[Question], address: str, pid: int, requests: int) -> None:
         self._goods, self._address, self._pid, self._requests = goods, address, pid, requests
         self._next = 0
         self._lock = threading.Lock()
@@ -137,12 +128,12 @@ class Soak:
         good = self._goods[turn % len(self._goods)]
         start = time.monotonic()
         try:
-            found = client.inspect(good.source, product=good.product, want_map=turn % 3 == 0)
+            found = client.inspect(good.image, product=good.product, want_map=turn % 3 == 0)
         except L2BTError as error:
             self.lost += 1
             tqdm.write(f"lost: {error}")
             return
-        if abs(found.score - good.score) > 1e-4 * abs(good.score):
+        if not good.is_right(found.score):
             self.wrong += 1
         with self._lock:
             self._latencies_ms.append(1e3 * (time.monotonic() - start))
@@ -151,7 +142,7 @@ class Soak:
         bad: list[tuple[Any, str]] = [
             (b"no picture at all", self._goods[0].product),
             (_cut_jpeg(turn), self._goods[0].product),
-            (self._goods[0].source, "no-such-product"),
+            (self._goods[0].image, "no-such-product"),
         ]
         source, product = bad[turn // _MALFORMED_EVERY % len(bad)]
         self.malformed += 1
@@ -171,7 +162,7 @@ class Soak:
         with self._lock:
             latencies, self._latencies_ms = self._latencies_ms, []
         p50, p99 = np.quantile(latencies, (0.5, 0.99)) if latencies else (0.0, 0.0)
-        server_mib = _memory_mib(self._pid)
+        server_mib = memory_mib(self._pid)
         self.windows.append(
             Window(requests=turn, server_mib=server_mib, p50_ms=float(p50), p99_ms=float(p99))
         )
@@ -192,9 +183,7 @@ def run(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RESU
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_repository(exported, folder / "models")
-        settings = ServerSettings(
-            grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt"
-        )
+        settings = ServerSettings.on_free_ports(folder / "log.txt")
         with TritonServer(repository, settings) as server:
             soak = Soak(goods, server.grpc_address, server.pid, requests)
             start = time.monotonic()
@@ -264,47 +253,21 @@ def draw(result: SoakResult, path: Path) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def _goods(model: Path, products: list[str]) -> list[Good]:
+def _goods(model: Path, products: list[str]) -> list[Question]:
     goods = []
     with Detector(model) as detector:
         for number, (height, width) in enumerate(_SIZES):
-            pixels = _picture(height, width, number)
-            sources: list[bytes | npt.NDArray[np.uint8]] = [pixels, _encoded(pixels, "PNG")]
-            sources.append(_encoded(pixels, "JPEG"))
-            for product in products:
-                goods += [
-                    Good(source, product, detector.inspect(source, product=product).score)
-                    for source in sources
-                ]
+            pixels = draw_image(height, width, number)
+            sources: list[bytes | npt.NDArray[np.uint8]] = [pixels, encode(pixels, "PNG")]
+            sources.append(encode(pixels))
+            goods += questions_of(detector, sources, products)
     return goods
-
-
-def _picture(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Something between a photograph and noise, which no camera gives and no codec is made for."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(20, 235, (8, 8, 3)).astype(np.float32)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    noisy = smooth + rng.normal(0, 2, (height, width, 3))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def _encoded(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
 
 
 def _cut_jpeg(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
-    data = _encoded(pixels, "JPEG")
+    data = encode(pixels)
     return data[: len(data) // 2]
-
-
-def _memory_mib(pid: int) -> float:
-    """Memory of a process and its children, each page counted once, however many share it."""
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    return float(sum(one.memory_full_info().pss for one in family)) / _MIB
 
 
 if __name__ == "__main__":

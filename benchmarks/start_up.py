@@ -47,9 +47,7 @@ def measure_start_up(
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = build_repository(exported, folder / "models")
-        settings = ServerSettings(
-            grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "log.txt"
-        )
+        settings = ServerSettings.on_free_ports(folder / "log.txt")
         for _ in range(repetitions):
             start = perf_counter()
             command = [sys.executable, "-c", _IN_PROCESS, str(exported.folder), product or ""]

@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from benchmarks.closed_loop import (
     Loop,
-    Question,
     loop_clients,
     loop_in_process,
     questions_of,
 )
 from benchmarks.machine import cores
+from benchmarks.question import Question
 from benchmarks.stand_in_products import copy_with_products
 from benchmarks.throughput_results import IN_PROCESS, MixedProducts, Point
 from benchmarks.timing import Ratio
@@ -158,5 +158,5 @@ def _server(model: ExportedModel, folder: Path, instances: int) -> TritonServer:
     )
     return TritonServer(
         build_repository(model, folder / "models", settings=settings),
-        ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=folder / "server.log"),
+        ServerSettings.on_free_ports(folder / "server.log"),
     )

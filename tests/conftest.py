@@ -157,7 +157,7 @@ def make_card(**changes: object) -> ProductCard:
 
 
 def free_ports(log_path: Path) -> ServerSettings:
-    return ServerSettings(grpc_port=0, http_port=0, metrics_port=0, log_path=log_path)
+    return ServerSettings.on_free_ports(log_path)
 
 
 def random_image(height: int, width: int, seed: int = 0) -> ImageArray:

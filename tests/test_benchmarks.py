@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.benchmark_models import light_model
-from benchmarks.latency_cases import SERVED, Case, measure_case, picture
+from benchmarks.drawn_image import draw_image
+from benchmarks.latency_cases import SERVED, Case, measure_case
 from benchmarks.machine import machine_name, read_conditions
 from benchmarks.pacing import measure_rhythms
 from benchmarks.quick import compare, has_moved
@@ -122,5 +123,5 @@ def test_the_network_of_no_weight_runs_like_a_products(tmp_path: Path) -> None:
     geometry = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(14, 14))
     exported = light_model(geometry, tmp_path / "light")
     with Detector(exported.folder) as detector:
-        found = detector.inspect(picture(300))
+        found = detector.inspect(draw_image(300, 300))
     assert found.anomaly_map is not None and np.isfinite(found.anomaly_map).all()

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.machine import read_conditions
-from benchmarks.open_loop import IN_TIME, LATE, LOST, OUTCOMES, REFUSED, WRONG, OpenLoop, Question
+from benchmarks.open_loop import IN_TIME, LATE, LOST, OUTCOMES, REFUSED, WRONG, OpenLoop
 from benchmarks.overload import bounded_settings, capacity_hz, make_questions
 from benchmarks.overload_report import draw, to_markdown
 from benchmarks.overload_results import OverloadResult, Setup, SetupResult
 from benchmarks.overload_rounds import measure_setup
+from benchmarks.question import Question
 from benchmarks.timing import Ratio
 from runtime.client import Client
 from runtime.detector import Detector

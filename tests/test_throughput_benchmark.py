@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import size_cost, throughput_report
-from benchmarks.closed_loop import Loop, Question, loop_in_process, questions_of
+from benchmarks.closed_loop import Loop, loop_in_process, questions_of
 from benchmarks.machine import read_conditions
 from benchmarks.perf_analyzer import (
     PerfReport,
@@ -18,6 +18,7 @@ from benchmarks.perf_analyzer import (
     write_pixels,
 )
 from benchmarks.perf_analyzer_rounds import ClientComparison, compare_clients
+from benchmarks.question import Question
 from benchmarks.stand_in_products import copy_with_products
 from benchmarks.throughput import throughput
 from benchmarks.throughput_results import (

@@ -58,6 +58,11 @@ class ServerSettings:
     startup_timeout_s: float = 120
     log_path: Path = Path("tritonserver.log")
 
+    @classmethod
+    def on_free_ports(cls, log_path: Path) -> "ServerSettings":
+        """Three free ports of loopback, for a server beside others."""
+        return cls(grpc_port=0, http_port=0, metrics_port=0, log_path=log_path)
+
     def __post_init__(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise OptionError("tls_certificate and tls_key belong together; give both")

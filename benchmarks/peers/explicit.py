@@ -10,11 +10,11 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.explicit_blur import blur_explicitly
 from runtime.images import ImageArray
 from runtime.region import AnomalyMap
 from train.network import PatchMapNetwork
 
-_BLUR_PASSES = ((5, 5), (3, 7))
 _TOP_FRACTION = 0.001
 
 
@@ -27,11 +27,6 @@ class ExplicitPipeline:
 
     def __init__(self, network: PatchMapNetwork) -> None:
         self._network = network
-        self._kernels = [
-            torch.full((1, 1, box, box), 1 / box**2)
-            for passes, box in _BLUR_PASSES
-            for _ in range(passes)
-        ]
 
     @torch.inference_mode()
     def inspect(self, image: ImageArray) -> tuple[float, AnomalyMap]:
@@ -45,9 +40,8 @@ class ExplicitPipeline:
         tile = np.array(square.resize((size, size), Image.Resampling.BICUBIC))
         patch_map = self._network(torch.from_numpy(tile)[None])[None]
         pixels = functional.interpolate(patch_map, size=(side, side), mode="bilinear")
-        for kernel in self._kernels:
-            pixels = functional.conv2d(pixels, kernel, padding=kernel.shape[-1] // 2)
-        cropped = pixels[0, 0, top : top + height, left : left + width].contiguous()
+        blurred = blur_explicitly(pixels)[0, 0]
+        cropped = blurred[top : top + height, left : left + width].contiguous()
         highest = torch.topk(cropped.flatten(), max(1, int(cropped.numel() * _TOP_FRACTION)))
         return float(highest.values.mean()), cropped.numpy()
 

@@ -5,16 +5,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from benchmarks.benchmark_models import OUT_OF_REACH
 from runtime.geometry import GeometrySettings
-from runtime.product import ProductCard, Threshold
+from runtime.product import ProductCard
 from train.bundle import ProductBundle, write_bundle
 from train.network import PatchMapNetwork
 from train.teacher_weights import digest
 
 _TEACHER = "teacher.fe.feature_extractor."
 _STUDENTS = {"forward_student.": "forward_net.", "backward_student.": "backward_net."}
-# The largest value that a patch's anomaly can have.
-_NEVER_REACHED = 4.0
 
 
 def anomalib_state(network: PatchMapNetwork) -> dict[str, Tensor]:
@@ -49,12 +48,7 @@ def write_papers_bundle(folder: Path) -> tuple[ProductBundle, Path]:
         product="papers-size",
         teacher=replace(network.teacher.card, weights_sha256=digest(trunk)),
         geometry=GeometrySettings(image_size=network.teacher.image_size),
-        threshold=Threshold(
-            image_score=_NEVER_REACHED,
-            pixel_value=_NEVER_REACHED,
-            method="out of reach, for weights that are random",
-            good_images=0,
-        ),
+        threshold=OUT_OF_REACH,
         students_sha256="",
     )
     return write_bundle(folder / "bundle", card, network.students), weights
