@@ -32,6 +32,7 @@ from runtime.server_interface import (
 
 PREPROCESS, ENGINE, POSTPROCESS = "preprocess", "engine", "postprocess"
 _MOST_TILES = 128
+_LONGEST_WAIT_US = 3_600_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,9 @@ class RepositorySettings:
             request can make the server allocate.
         max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
         max_queue_requests: Requests that may wait; more are refused at once.
-        queue_timeout_ms: How long a request may wait before it is refused, in milliseconds; 0 for
-            as long as its client does.
+        queue_timeout_ms: How long a request may wait in a queue before it is refused, in
+            milliseconds. With 0 it waits as long as its client does, but in the queue of an engine
+            that runs several requests together, which Triton then works off whatever their age.
         image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
         cpu_precision: "f32" or "bf16", for the engine on a CPU.
         cpu_instances: Processes of the engine on a CPU, each with a network of its own.
@@ -337,8 +339,10 @@ def _bound_queue(config: Any, settings: RepositorySettings) -> None:
     config.dynamic_batching.default_priority_level = PRIORITIES["line"]
     policy = config.dynamic_batching.default_queue_policy
     policy.max_queue_size = settings.max_queue_requests
-    policy.default_timeout_microseconds = settings.queue_timeout_ms * 1000
-    # A request may bring a shorter or longer deadline of its own.
+    # A request's own deadline counts only where it is shorter than this, and not at all beside 0.
+    # Where requests are merged, Triton before core#509 starves slowly with any but 0.
+    longest_us = _LONGEST_WAIT_US if config.max_batch_size <= 1 else 0
+    policy.default_timeout_microseconds = settings.queue_timeout_ms * 1000 or longest_us
     policy.allow_timeout_override = True
 
 
