@@ -89,7 +89,7 @@ def light_model(geometry: GeometrySettings, folder: Path) -> ExportedModel:
 
     torch.manual_seed(0)
     trunk: Any = VisionTransformer(
-        img_size=geometry.image_size,
+        img_size=geometry.tile_wh[::-1],
         patch_size=geometry.patch_size,
         embed_dim=_LIGHT_DIMENSION,
         depth=2,
@@ -107,7 +107,7 @@ def light_model(geometry: GeometrySettings, folder: Path) -> ExportedModel:
         dimension=_LIGHT_DIMENSION,
     )
     teacher = Teacher(
-        trunk, card=teacher_card, image_size=geometry.image_size, precision="fp32", device="cpu"
+        trunk, card=teacher_card, tile_wh=geometry.tile_wh, precision="fp32", device="cpu"
     )
     card = ProductCard(
         product="light",

@@ -175,10 +175,10 @@ def draw_patch_maps(geometry: Geometry) -> npt.NDArray[np.float32]:
     for _ in range(5):
         row, column = int(rng.integers(0, rows - 2)), int(rng.integers(0, columns - 2))
         grid[row : row + 2, column : column + 2] = rng.uniform(0.3, 0.8)
-    side = geometry.settings.grid_side
+    tile_columns, tile_rows = geometry.settings.grid_wh
     return np.stack(
         [
-            grid[row : row + side, column : column + side]
+            grid[row : row + tile_rows, column : column + tile_columns]
             for row in geometry.rows.origins
             for column in geometry.columns.origins
         ]

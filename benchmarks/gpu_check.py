@@ -146,9 +146,9 @@ def _check(
                         dataset.test,
                         progress=lambda samples: iter(tqdm(samples, "comparing", unit="image")),
                     )
-                    side = exported.manifest.image_size
+                    tile_wh = exported.manifest.tile_wh
                     latencies += [
-                        time_batch(engine.infer, engine.description, tiles, side)
+                        time_batch(engine.infer, engine.description, tiles, tile_wh)
                         for tiles in _BATCHES
                     ]
     return manifests, parities, latencies
@@ -158,7 +158,7 @@ def time_batch(
     infer: Callable[[np.ndarray], object],  # type: ignore[type-arg]
     name: str,
     tiles: int,
-    side: int,
+    tile_wh: tuple[int, int],
     *,
     warm_up: int = _WARM_UP,
     runs: int = _RUNS,
@@ -166,14 +166,14 @@ def time_batch(
     """Time an engine on one batch size, back to back.
 
     Args:
-        infer: Takes (N, S, S, 3) uint8.
+        infer: Takes (N, height, width, 3) uint8.
         name: What it is called in the results.
         tiles: N.
-        side: S in px.
+        tile_wh: Width and height of a tile in px.
         warm_up: Runs that are not counted.
         runs: Runs that are.
     """
-    batch = np.random.default_rng(0).integers(0, 256, (tiles, side, side, 3), np.uint8)
+    batch = np.random.default_rng(0).integers(0, 256, (tiles, *tile_wh[::-1], 3), np.uint8)
     times_ms = []
     for run in range(warm_up + runs):
         start = perf_counter()

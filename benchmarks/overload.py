@@ -28,6 +28,7 @@ from runtime.client import Client
 from runtime.detector import Detector
 from runtime.errors import OptionError, ServerError
 from runtime.exported_model import ExportedModel
+from runtime.tile_shape import describe_wh
 from triton_repo.build import build_repository
 from triton_repo.configs import RepositorySettings
 from triton_repo.server import ServerSettings, TritonServer
@@ -148,7 +149,7 @@ def measure(
         machine=describe_machine(),
         conditions=conditions,
         versions=library_versions(),
-        network=f"{model.manifest.teacher.name}, {model.manifest.image_size} px",
+        network=f"{model.manifest.teacher.name}, {describe_wh(model.manifest.tile_wh)}",
         products=tuple(sorted({question.product for question in questions})),
         deadline_s=deadline_s,
         period_s=period_s,
@@ -192,12 +193,11 @@ def make_questions(model: ExportedModel) -> list[Question]:
 
     They have the network's own size, so that what is measured is not the decoding of files.
     """
-    side = model.manifest.image_size
     products = sorted(model.store.table().active)
     questions = []
     with Detector(model.folder) as detector:
         for seed in range(_IMAGES):
-            image = _smooth_jpeg(side, seed)
+            image = _smooth_jpeg(model.manifest.tile_wh, seed)
             questions += [
                 Question(
                     image=image,
@@ -244,19 +244,19 @@ def capacity_hz(
         return answered / (monotonic() - start)
 
 
-def _smooth_jpeg(side: int, seed: int) -> bytes:
+def _smooth_jpeg(image_wh: tuple[int, int], seed: int) -> bytes:
     """A drawn image whose file is about as small as one of a real part."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    Image.fromarray(coarse).resize(image_wh, Image.Resampling.BICUBIC).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def _tiles_of(model: ExportedModel, questions: Sequence[Question]) -> int:
     """The most tiles that one of the images needs."""
-    side = model.manifest.image_size
+    width, height = model.manifest.tile_wh
     cards = [model.store.serving(name).card for name in {one.product for one in questions}]
-    return max(card.geometry_of(side, side).tiles for card in cards)
+    return max(card.geometry_of(height, width).tiles for card in cards)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def measure_pipelining(
     engine = OpenVINOEngine(exported.onnx_path)
     with Detector(model) as detector:
         geometry = detector.read_card(product=product).geometry.for_image(height, width)
-        tiles = np.zeros((geometry.tiles, *[exported.manifest.image_size] * 2, 3), np.uint8)
+        tiles = np.zeros((geometry.tiles, *exported.manifest.tile_wh[::-1], 3), np.uint8)
 
         def bare() -> None:
             for _ in files:

@@ -32,6 +32,7 @@ from runtime.json_files import write_json
 from runtime.openvino_engine import OpenVINOEngine
 from runtime.product import TeacherCard
 from runtime.product_store import ProductStore
+from runtime.tile_shape import describe_wh
 from train.bank import StudentBank
 from train.bundle import ProductBundle, open_bundle, write_bundle
 from train.network import BankNetwork, PatchMapNetwork
@@ -115,10 +116,10 @@ def run(
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         footprints = tuple(_footprint(network, count, folder) for count in _COUNTS)
-        single, mixed = _batches(folder / "bank4.onnx", network.teacher.image_size, repetitions)
+        single, mixed = _batches(folder / "bank4.onnx", network.teacher.tile_wh, repetitions)
         serving = () if papers_size else _serving(opened, folder)
     result = ProductsResult(
-        network=f"{card.name}, {network.teacher.image_size} px tiles",
+        network=f"{card.name}, {describe_wh(network.teacher.tile_wh)} tiles",
         machine=describe_machine(),
         versions=library_versions(),
         footprints=footprints,
@@ -134,19 +135,20 @@ def run(
 
 
 @app.command
-def memory(path: Path, count: int, slots: int, image_size: int) -> None:
+def memory(path: Path, count: int, slots: int, width: int, height: int) -> None:
     """Print the memory that engines take in this process, in bytes; `run` calls it.
 
     Args:
         path: The ONNX file.
         count: How often it is loaded.
         slots: Tiles of how many slots each runs.
-        image_size: Side of a tile in px.
+        width: Of a tile in px.
+        height: Of a tile in px.
     """
     before = _resident_bytes()
     engines = [OpenVINOEngine(path) for _ in range(count)]
     for engine in engines:
-        engine.infer(_tiles(slots, image_size), np.arange(slots, dtype=np.int32))
+        engine.infer(_tiles(slots, (width, height)), np.arange(slots, dtype=np.int32))
     print(json.dumps(_resident_bytes() - before))
 
 
@@ -154,30 +156,30 @@ def _footprint(network: PatchMapNetwork, count: int, folder: Path) -> Footprint:
     bank, single = folder / f"bank{count}.onnx", folder / "bank1.onnx"
     pairs = [_students(network, seed) for seed in range(count)]
     trace(BankNetwork(network.teacher, StudentBank.of(pairs)).eval(), bank)
-    side = network.teacher.image_size
+    tile_wh = network.teacher.tile_wh
     found = Footprint(
         products=count,
         bank_disk_mib=bank.stat().st_size / _MIB,
         separate_disk_mib=count * single.stat().st_size / _MIB,
-        bank_memory_mib=_memory_mib(bank, 1, count, side),
-        separate_memory_mib=_memory_mib(single, count, 1, side),
+        bank_memory_mib=_memory_mib(bank, 1, count, tile_wh),
+        separate_memory_mib=_memory_mib(single, count, 1, tile_wh),
     )
     print(found, flush=True)
     return found
 
 
-def _memory_mib(path: Path, count: int, slots: int, side: int) -> float:
+def _memory_mib(path: Path, count: int, slots: int, tile_wh: tuple[int, int]) -> float:
     command = [sys.executable, "-m", "benchmarks.products", "memory"]
-    command += [str(path), str(count), str(slots), str(side)]
+    command += [str(path), str(count), str(slots), *map(str, tile_wh)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(result.stdout)) / _MIB
 
 
 def _batches(
-    path: Path, side: int, repetitions: int
+    path: Path, tile_wh: tuple[int, int], repetitions: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     engine = OpenVINOEngine(path)
-    tiles = _tiles(4, side)
+    tiles = _tiles(4, tile_wh)
     slots = {"single": np.zeros(4, np.int32), "mixed": np.arange(4, dtype=np.int32)}
     times: dict[str, list[float]] = {name: [] for name in slots}
     for given in slots.values():
@@ -219,8 +221,8 @@ def _students(network: PatchMapNetwork, seed: int) -> Students:
     return Students(network.teacher.card.dimension)
 
 
-def _tiles(count: int, side: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+def _tiles(count: int, tile_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, *tile_wh[::-1], 3), np.uint8)
 
 
 def _resident_bytes() -> int:
@@ -244,7 +246,7 @@ def papers_network() -> PatchMapNetwork:
         layers=(8, 12),
         dimension=768,
     )
-    teacher = Teacher(trunk, card=card, image_size=518, precision="fp32", device="cpu")
+    teacher = Teacher(trunk, card=card, tile_wh=(518, 518), precision="fp32", device="cpu")
     return PatchMapNetwork(teacher, Students(768)).eval()
 
 

@@ -55,7 +55,7 @@ class RunDescription:
         engine: Library, device and precision.
         transport: How the images came to it.
         teacher: The frozen network.
-        image_size: Side of the network's square, or of a tile, in px.
+        image_size: Longer side of what the network sees, in px.
         geometry: How images were brought to the network, in words.
         seconds_per_image: Wall time an image, reading and metrics included.
         machine: Processor, cores and system of the evaluating machine.

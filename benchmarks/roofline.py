@@ -22,6 +22,7 @@ from runtime.engine_store import ENGINES, find_engine
 from runtime.errors import EngineMismatchError, MissingExtraError, OptionError
 from runtime.exported_model import ExportedModel
 from runtime.openvino_engine import PRECISIONS, OpenVINOEngine
+from runtime.tile_shape import describe_wh
 
 _NETWORK, _COPY = "network", "copy"
 
@@ -78,7 +79,7 @@ def roofline(
         machine=describe_machine(),
         conditions=conditions,
         versions=library_versions(),
-        network=f"{exported.manifest.teacher.name}, {exported.manifest.image_size} px",
+        network=f"{exported.manifest.teacher.name}, {describe_wh(exported.manifest.tile_wh)}",
         rooflines=tuple(rooflines),
         unmeasured=tuple(unmeasured),
     )
@@ -186,5 +187,5 @@ def measure_gpu_roofline(
 
 
 def _tile(exported: ExportedModel) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    side = exported.manifest.image_size
-    return np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    width, height = exported.manifest.tile_wh
+    return np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)

@@ -14,7 +14,7 @@ from benchmarks.timing import Timing, take_turns
 from runtime.client import Client
 from runtime.detector import Detector
 from runtime.exported_model import ExportedModel
-from runtime.geometry import KINDS, GeometrySettings
+from runtime.geometry import GeometrySettings
 from runtime.product import ProductCard
 from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
@@ -32,20 +32,17 @@ def measure_sizes(
     seconds: float,
     sides: tuple[int, ...] = SIDES,
 ) -> tuple[SizeCost, ...]:
-    """Measure each size in both geometries, in process and by a server in turn.
+    """Measure each size in all geometries of the network, in process and by a server in turn.
 
     Args:
         model: The exported model.
         card: The product whose students are taken.
         folder: Scratch folder.
         seconds: After which a size has no further turn, if it had three.
-        sides: Of the images, in sides of a tile.
+        sides: Of the images, which have a tile's shape, in sides of a tile.
     """
-    side = model.manifest.image_size
-    patch = card.geometry.patch_size
-    wished = {
-        kind: GeometrySettings(image_size=side, patch_size=patch, kind=kind) for kind in KINDS
-    }
+    width, height = model.manifest.tile_wh
+    wished = {one.kind: one for one in _geometries(card.geometry)}
     copy = copy_with_products(model, card, folder / "exported", wished)
     repository = build_repository(copy, folder / "models")
     settings = ServerSettings.on_free_ports(folder / "server.log")
@@ -55,9 +52,10 @@ def measure_sizes(
         TritonServer(repository, settings) as server,
         Client(server.grpc_address, timeout_s=600) as client,
     ):
-        every = [(kind, tiles * side) for kind in KINDS for tiles in sides]
-        for kind, length in tqdm(every, "image sizes", unit="size", leave=False):
-            image = np.random.default_rng(length).integers(0, 256, (length, length, 3), np.uint8)
+        every = [(kind, tiles) for kind in wished for tiles in sides]
+        for kind, tiles in tqdm(every, "image sizes", unit="size", leave=False):
+            shape = (tiles * height, tiles * width, 3)
+            image = np.random.default_rng(tiles).integers(0, 256, shape, np.uint8)
             (question,) = questions_of(detector, (image,), (kind,))
             costs.append(_measure(detector, client, question, wished[kind], seconds))
     return tuple(costs)
@@ -67,9 +65,19 @@ def grow(sizes: tuple[SizeCost, ...]) -> tuple[Growth, ...]:
     """The lines through them, for each geometry and way."""
     return tuple(
         Growth.of(kind, way, [one for one in sizes if one.geometry == kind])
-        for kind in KINDS
+        for kind in dict.fromkeys(one.geometry for one in sizes)
         for way in (IN_PROCESS, SERVED)
     )
+
+
+def _geometries(own: GeometrySettings) -> list[GeometrySettings]:
+    """All that a network can serve; one that is no square takes whole images alone."""
+    if own.kind == "fitted":
+        return [own]
+    return [
+        GeometrySettings(image_size=own.image_size, patch_size=own.patch_size, kind=kind)
+        for kind in ("square", "tiles")
+    ]
 
 
 def _measure(

@@ -45,7 +45,7 @@ def copy_with_products(
     store = create_store(
         folder / STORE,
         teacher=model.manifest.teacher,
-        image_size=model.manifest.image_size,
+        tile_wh=model.manifest.tile_wh,
         capacity=model.manifest.capacity,
     )
     version = model.store.table().serving(card.product).version

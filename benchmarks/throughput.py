@@ -23,6 +23,7 @@ from benchmarks.throughput_results import ThroughputResult
 from benchmarks.throughput_stages import draw_images, measure_clients, measure_products
 from runtime.errors import OptionError
 from runtime.exported_model import ExportedModel
+from runtime.tile_shape import describe_wh
 
 _Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True)]
 
@@ -88,7 +89,7 @@ def throughput(
         machine=describe_machine(),
         conditions=conditions,
         versions=library_versions(),
-        network=f"{teacher}, {exported.manifest.image_size} px",
+        network=f"{teacher}, {describe_wh(exported.manifest.tile_wh)}",
         geometry=card.geometry.describe(),
         width=image_wh[0],
         height=image_wh[1],

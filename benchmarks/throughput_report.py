@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from benchmarks.perf_analyzer_rounds import ClientComparison
 from benchmarks.result_files import table
 from benchmarks.throughput_results import IN_PROCESS, SERVED, Point, SizeCost, ThroughputResult
-from runtime.geometry import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +73,7 @@ def draw_sizes(result: ThroughputResult) -> "Figure":
 
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
-    for kind in KINDS:
+    for kind in dict.fromkeys(one.geometry for one in result.sizes):
         sizes = [one for one in result.sizes if one.geometry == kind]
         megapixels = [one.megapixels for one in sizes]
         served = [one.served.p50_ms for one in sizes]

@@ -106,7 +106,7 @@ class SizeCost:
     """One image size, looked at in one way; one client.
 
     Attributes:
-        geometry: "square" or "tiles".
+        geometry: "square", "fitted" or "tiles".
         width: Of the image in px.
         height: Of the image in px.
         tiles: That it is cut into.
@@ -134,7 +134,7 @@ class Growth:
     """A straight line through the medians of all image sizes.
 
     Attributes:
-        geometry: "square" or "tiles".
+        geometry: "square", "fitted" or "tiles".
         way: "in process" or "server".
         fixed_ms: Where it begins; below 0 where larger images cost more a pixel.
         ms_per_megapixel: How it rises.

@@ -132,10 +132,10 @@ class TestFeatures:
         """Judge all test images by these students, on the CPU."""
         pixels = PixelEvaluator(good_images=sum(not one.is_defective for one in self.samples))
         scores = []
-        side = self.geometry.grid_side
+        grid_wh = self.geometry.grid_wh
         for number, sample in enumerate(tqdm(self.samples, "evaluating", leave=False)):
             size = self.cache.image_sizes[number]
-            patch_maps = cached_patch_maps(self.cache.tokens_of(number), students, side)
+            patch_maps = cached_patch_maps(self.cache.tokens_of(number), students, grid_wh)
             pixel_map = self.geometry.for_image(*size).pixel_map(patch_maps)
             scores.append(pixel_map.score())
             mask = sample.mask(*size)

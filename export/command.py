@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from runtime.exported_model import DEFAULT_CAPACITY
+from runtime.tile_shape import describe_wh
 
 
 def export(
@@ -40,5 +41,5 @@ def export(
     )
     manifest = exported.manifest
     names = " and ".join(manifest.onnx_sha256)
-    print(f"{names}, opset {manifest.opset}, tiles of {manifest.image_size} px")
+    print(f"{names}, opset {manifest.opset}, tiles of {describe_wh(manifest.tile_wh)}")
     print(exported.folder)

@@ -92,8 +92,8 @@ def export_network(
             name=bundle.card.product,
             onnx_sha256={name: sha256_of_file(path) for name, path in paths.items()},
             opset=OPSET,
-            image_size=bundle.card.geometry.image_size,
-            grid_side=bundle.card.geometry.grid_side,
+            tile_wh=bundle.card.geometry.tile_wh,
+            grid_wh=bundle.card.geometry.grid_wh,
             teacher=bundle.card.teacher,
             capacity=capacity,
             written={0: bundle.card.students_sha256},
@@ -102,7 +102,7 @@ def export_network(
         store = create_store(
             temporary / STORE,
             teacher=manifest.teacher,
-            image_size=manifest.image_size,
+            tile_wh=manifest.tile_wh,
             capacity=capacity,
         )
         activate(store, *add_version(store, bundle.folder))

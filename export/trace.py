@@ -36,9 +36,10 @@ def trace(network: BankNetwork, path: Path) -> None:
     Raises:
         ModelError: The graph is not what engine and server rely on.
     """
-    image_size = network.teacher.image_size
+    teacher = network.teacher
+    width, height = teacher.tile_wh
     require("onnxscript")
-    example = torch.zeros((_EXAMPLE_TILES, image_size, image_size, 3), dtype=torch.uint8)
+    example = torch.zeros((_EXAMPLE_TILES, height, width, 3), dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=1024)
     with warnings.catch_warnings():
         # The exporter warns about its own internals, which a user can do nothing about.
@@ -55,7 +56,7 @@ def trace(network: BankNetwork, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
-    check_boundary(path, image_size=image_size, grid_side=image_size // network.teacher.patch_size)
+    check_boundary(path, tile_wh=teacher.tile_wh, grid_wh=teacher.grid_wh)
 
 
 def write_half(fp32_path: Path, fp16_path: Path) -> PrecisionCounts:
@@ -90,8 +91,13 @@ def write_naive_half(fp32_path: Path, fp16_path: Path) -> None:
     onnx.checker.check_model(str(fp16_path), full_check=True)
 
 
-def check_boundary(path: Path, *, image_size: int, grid_side: int) -> None:
+def check_boundary(path: Path, *, tile_wh: tuple[int, int], grid_wh: tuple[int, int]) -> None:
     """Check names, dtypes and shapes at the boundary, on which engine and server rely.
+
+    Args:
+        path: The ONNX file.
+        tile_wh: Width and height of a tile in px.
+        grid_wh: Width and height of its patch map in patches.
 
     Raises:
         ModelError: They are others.
@@ -100,9 +106,9 @@ def check_boundary(path: Path, *, image_size: int, grid_side: int) -> None:
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path), load_external_data=False)
     expected = [
-        (INPUT_NAME, onnx.TensorProto.UINT8, [image_size, image_size, 3]),
+        (INPUT_NAME, onnx.TensorProto.UINT8, [*tile_wh[::-1], 3]),
         (PRODUCT_NAME, onnx.TensorProto.INT32, []),
-        (OUTPUT_NAME, onnx.TensorProto.FLOAT, [grid_side, grid_side]),
+        (OUTPUT_NAME, onnx.TensorProto.FLOAT, [*grid_wh[::-1]]),
     ]
     found = []
     for value in (*model.graph.input, *model.graph.output):

@@ -31,10 +31,10 @@ _LOCK_NAME = ".lock"
 
 
 def create_store(
-    folder: Path, *, teacher: TeacherCard, image_size: int, capacity: int
+    folder: Path, *, teacher: TeacherCard, tile_wh: tuple[int, int], capacity: int
 ) -> ProductStore:
     """Make an empty store for a network with `capacity` slots."""
-    table = ProductTable(teacher=teacher, image_size=image_size, capacity=capacity)
+    table = ProductTable(teacher=teacher, tile_wh=tile_wh, capacity=capacity)
     write_json(folder / TABLE_NAME, table)
     return ProductStore(folder)
 

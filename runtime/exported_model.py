@@ -9,7 +9,7 @@ from runtime.json_files import check_schema, read_json
 from runtime.product import ProductCard, TeacherCard, check_product_name
 from runtime.product_store import STORE, ProductStore, WrittenProducts
 
-SCHEMA = "l2bt.export/4"
+SCHEMA = "l2bt.export/5"
 # One file a precision; a CPU runs the first, a TensorRT engine is built from the second.
 ONNX_NAMES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx"}
 ONNX_NAME = ONNX_NAMES["fp32"]
@@ -17,12 +17,13 @@ ONNX_NAME = ONNX_NAMES["fp32"]
 DEFAULT_CAPACITY = 4
 MANIFEST_NAME = "manifest.json"
 
-# (N, S, S, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this order, so
-# no CPU has to transpose an image; inside the graph the transposition melts into the first layer.
+# (N, height, width, 3) uint8, channels last: cameras, decoders and the tiler deliver bytes in this
+# order, so no CPU has to transpose an image; inside the graph the transposition melts into the
+# first layer.
 INPUT_NAME = "tiles"
 # (N,) int32, the slot of each tile's product in the bank of students.
 PRODUCT_NAME = "product"
-# (N, S/patch, S/patch) float32, the product of the two directions' distances.
+# (N, rows, columns) float32, one value a patch: the product of the two directions' distances.
 OUTPUT_NAME = "patch_map"
 
 
@@ -36,8 +37,8 @@ class Manifest:
         onnx_sha256: SHA-256 of the ONNX files by the precision of their arithmetic: "fp32" always,
             and "fp16", which computes matrix products in FP16 and all else in FP32.
         opset: ONNX operator set.
-        image_size: Side S of the tiles in px.
-        grid_side: Side of the patch map in patches.
+        tile_wh: Width and height of the tiles in px.
+        grid_wh: Width and height of the patch map in patches.
         teacher: The frozen network inside.
         capacity: Slots of the bank of students.
         written: SHA-256 of the students that the ONNX files themselves hold, by slot. An engine
@@ -48,8 +49,8 @@ class Manifest:
     name: str
     onnx_sha256: dict[str, str]
     opset: int
-    image_size: int
-    grid_side: int
+    tile_wh: tuple[int, int]
+    grid_wh: tuple[int, int]
     teacher: TeacherCard
     capacity: int
     written: dict[int, str]
@@ -126,14 +127,14 @@ class ExportedModel:
             _check_file(folder / ONNX_NAMES[precision], expected)
         store = ProductStore(folder / STORE)
         table = store.table()
-        if (table.teacher, table.image_size, table.capacity) != (
+        if (table.teacher, table.tile_wh, table.capacity) != (
             manifest.teacher,
-            manifest.image_size,
+            manifest.tile_wh,
             manifest.capacity,
         ):
             raise ModelError(
-                f"{store.folder} and {MANIFEST_NAME} name different teachers, image sizes or "
-                "numbers of slots; put the products back that were exported with it"
+                f"{store.folder} and {MANIFEST_NAME} name different teachers, tiles or numbers "
+                "of slots; put the products back that were exported with it"
             )
         store.check()
         return cls(folder=folder, manifest=manifest, store=store)

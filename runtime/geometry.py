@@ -1,9 +1,10 @@
 """From an image to the network's tiles, and from the tiles' patch maps to that of the image.
 
-Two ways to look at an image, one kind of object for both. "square" is the paper's: pad the image to
-a square by repeating its edges, resize it to the network's size, one tile. "tiles" keeps the
-image's own resolution, or a chosen scale of it: tiles of the network's size on the grid of patches,
-which overlap, so that no defect is seen only at a tile's border.
+Three ways to look at an image, one kind of object for all. "square" is the paper's: pad the image
+to a square by repeating its edges, resize it to the network's size, one tile. "fitted" does the
+same with a network whose input has the shape of the product's images, so that next to nothing is
+padded. "tiles" keeps the image's own resolution, or a chosen scale of it: tiles of the network's
+size on the grid of patches, which overlap, so that no defect is seen only at a tile's border.
 """
 
 import math
@@ -22,8 +23,9 @@ from runtime.pixel_axis import BLOCK_PX, PixelAxis, bands_of
 from runtime.pixel_map import PixelMap
 from runtime.tile_axis import TileAxis
 from runtime.tile_buffer import TileBuffer
+from runtime.tile_shape import describe_wh, tile_wh_of
 
-KINDS = ("square", "tiles")
+KINDS = ("square", "fitted", "tiles")
 PatchMaps = npt.NDArray[np.float32]
 
 
@@ -32,9 +34,12 @@ class GeometrySettings:
     """What a product fixes about the geometry, whatever the image's size.
 
     Attributes:
-        image_size: Side S of the square that the network sees, in px; a multiple of `patch_size`.
+        image_size: Side S of the square that the network sees, in px, and the longer side where it
+            sees no square; a multiple of `patch_size`.
         patch_size: Side of the teacher's patches in px.
-        kind: "square" or "tiles".
+        kind: "square", "fitted" or "tiles".
+        image_wh: Width and height in px of the images whose shape the network's input has; others
+            are padded to that shape. For "fitted".
         overlap_wh: How far neighbouring tiles overlap at least, horizontally and vertically, in px
             of the scaled image; multiples of `patch_size`, at most half a tile. For "tiles".
         scale: The image's size before it is cut into tiles, as a share of its own. For "tiles".
@@ -43,6 +48,7 @@ class GeometrySettings:
     image_size: int = 518
     patch_size: int = 14
     kind: str = "square"
+    image_wh: tuple[int, int] | None = None
     overlap_wh: tuple[int, int] = (0, 0)
     scale: float = 1.0
 
@@ -55,9 +61,16 @@ class GeometrySettings:
                 "the image must hold at least one patch"
             )
         self._require_on_grid("image size", self.image_size, least=self.patch_size)
-        if self.kind == "square":
+        if (self.kind == "fitted") != (self.image_wh is not None):
+            raise OptionError(
+                "the images' width and height belong to the geometry 'fitted', which needs them; "
+                f"here the geometry is {self.kind!r}, and they are {self.image_wh}"
+            )
+        if self.image_wh is not None and min(self.image_wh) < 1:
+            raise OptionError(f"images of {self.image_wh} px; expected a width and a height from 1")
+        if self.kind != "tiles":
             if self.overlap_wh != (0, 0) or self.scale != 1:
-                raise OptionError("overlap and scale belong to tiles; the square is one tile")
+                raise OptionError(f"overlap and scale belong to tiles; {self.kind} is one tile")
             return
         for overlap in self.overlap_wh:
             self._require_on_grid("overlap", overlap, least=0)
@@ -70,14 +83,25 @@ class GeometrySettings:
             raise OptionError(f"scale is {self.scale}; expected 0.01 to 4, and 1 for full size")
 
     @property
-    def grid_side(self) -> int:
-        """Patches along a side of the network's square."""
-        return self.image_size // self.patch_size
+    def tile_wh(self) -> tuple[int, int]:
+        """Width and height in px of a tile, which is what the network sees."""
+        return tile_wh_of(self.image_size, patch_size=self.patch_size, image_wh=self.image_wh)
 
     @property
-    def tile_wh(self) -> tuple[int, int]:
-        """Width and height of a tile in px."""
-        return self.image_size, self.image_size
+    def grid_wh(self) -> tuple[int, int]:
+        """Width and height of a tile in patches."""
+        width, height = self.tile_wh
+        return width // self.patch_size, height // self.patch_size
+
+    def padded_wh(self, height: int, width: int) -> tuple[int, int]:
+        """Width and height in px to which an image is padded before it is resized."""
+        if self.kind == "tiles":
+            return width, height
+        tile_width, tile_height = self.tile_wh
+        return (
+            max(width, -(-height * tile_width // tile_height)),
+            max(height, -(-width * tile_height // tile_width)),
+        )
 
     def for_image(
         self, height: int, width: int, *, area: InspectionArea | None = None
@@ -90,13 +114,15 @@ class GeometrySettings:
             area: Where it is looked at; everywhere if left out.
 
         Raises:
-            BadImageError: The square that holds the image would be too large, or the area is drawn
-                on images of another size.
+            BadImageError: The image would be too large when it is padded, or the area is drawn on
+                images of another size.
         """
-        if self.kind == "square" and max(height, width) ** 2 > MAX_PIXELS:
+        padded = self.padded_wh(height, width)
+        if self.kind != "tiles" and math.prod(padded) > MAX_PIXELS:
             raise BadImageError(
-                f"an image of {width} x {height} px is too long for a padded square, whose side is "
-                f"at most {math.isqrt(MAX_PIXELS)} px; train the product with --geometry tiles"
+                f"an image of {width} x {height} px is too long for this product: padded to "
+                f"{padded[0]} x {padded[1]} px it has more than {MAX_PIXELS:,} pixels; train the "
+                "product with --geometry tiles"
             )
         return Geometry(
             settings=self,
@@ -109,6 +135,8 @@ class GeometrySettings:
         """In words, for people."""
         if self.kind == "square":
             return f"padded square of {self.image_size} px"
+        if self.kind == "fitted":
+            return f"the images' own shape at {describe_wh(self.tile_wh)}"
         overlap = "x".join(map(str, self.overlap_wh))
         return f"tiles of {self.image_size} px at scale {self.scale:g}, overlap {overlap} px"
 
@@ -140,12 +168,12 @@ class Geometry:
     @cached_property
     def rows(self) -> TileAxis:
         """The vertical axis."""
-        return self._axis(self.image_height, self.settings.overlap_wh[1])
+        return self._axis(1, self.image_height)
 
     @cached_property
     def columns(self) -> TileAxis:
         """The horizontal axis."""
-        return self._axis(self.image_width, self.settings.overlap_wh[0])
+        return self._axis(0, self.image_width)
 
     @cached_property
     def places(self) -> tuple[tuple[int, int], ...]:
@@ -183,21 +211,23 @@ class Geometry:
                 by default.
 
         Returns:
-            (N, S, S, 3) uint8.
+            (N, tile's height, tile's width, 3) uint8.
         """
         scaled = self._resized(self._padded(image))
-        side, patch = self.settings.image_size, self.settings.patch_size
+        patch = self.settings.patch_size
+        tile_width, tile_height = self.settings.tile_wh
         height, width = scaled.shape[:2]
-        tiles = (buffer or TileBuffer()).take(self.tiles, side)
+        tiles = (buffer or TileBuffer()).take(self.tiles, self.settings.tile_wh)
         for tile, (row, column) in zip(tiles, self.places, strict=True):
             top = self.rows.origins[row] * patch - self.rows.edge_before
             left = self.columns.origins[column] * patch - self.columns.edge_before
-            inside = scaled[max(top, 0) : top + side, max(left, 0) : left + side]
-            if inside.shape[:2] == (side, side):
+            bottom, right = top + tile_height, left + tile_width
+            inside = scaled[max(top, 0) : bottom, max(left, 0) : right]
+            if inside.shape == tile.shape:
                 tile[:] = inside
                 continue
             before = (max(-top, 0), max(-left, 0))
-            after = (max(top + side - height, 0), max(left + side - width, 0))
+            after = (max(bottom - height, 0), max(right - width, 0))
             cv2.copyMakeBorder(
                 inside, before[0], after[0], before[1], after[1], cv2.BORDER_REPLICATE, dst=tile
             )
@@ -211,7 +241,7 @@ class Geometry:
         depends on, since it is not looked at, may be 0.
 
         Args:
-            patch_maps: (N, S/patch, S/patch) float32, in the order of `cut`.
+            patch_maps: (N, rows, columns) float32, in patches of a tile, in the order of `cut`.
 
         Returns:
             (rows, columns) float32 in patches.
@@ -221,19 +251,19 @@ class Geometry:
             return np.asarray(patch_map, np.float32)
         total = np.zeros((self.rows.patches, self.columns.patches))
         weight = np.zeros_like(total)
-        side = self.settings.grid_side
+        columns, rows = self.settings.grid_wh
         for patch_map, (r, c) in zip(patch_maps, self.places, strict=True):
             own = np.outer(self.rows.weights(r), self.columns.weights(c))
             top, left = self.rows.origins[r], self.columns.origins[c]
-            total[top : top + side, left : left + side] += own * patch_map
-            weight[top : top + side, left : left + side] += own
+            total[top : top + rows, left : left + columns] += own * patch_map
+            weight[top : top + rows, left : left + columns] += own
         return np.divide(total, weight, out=total, where=weight > 0).astype(np.float32)
 
     def pixel_map(self, patch_maps: PatchMaps) -> PixelMap:
         """The image's anomaly map, computed where it is asked for.
 
         Args:
-            patch_maps: (N, S/patch, S/patch) float32, in the order of `cut`.
+            patch_maps: (N, rows, columns) float32, in patches of a tile, in the order of `cut`.
         """
         return PixelMap(
             patch_map=self.join(patch_maps),
@@ -263,11 +293,16 @@ class Geometry:
         blocks = padded.reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
         return np.asarray(blocks.any(axis=(1, 3)))
 
-    def _axis(self, length: int, overlap: int) -> TileAxis:
-        if self.settings.kind == "square":
-            side = max(self.image_height, self.image_width)
-            return TileAxis.square(self.settings, length=length, side=side)
-        return TileAxis.tiles(self.settings, length=length, overlap=overlap)
+    def _axis(self, axis: int, length: int) -> TileAxis:
+        settings = self.settings
+        if settings.kind == "tiles":
+            return TileAxis.tiles(settings, length=length, overlap=settings.overlap_wh[axis])
+        return TileAxis.padded(
+            length=length,
+            padded_length=settings.padded_wh(self.image_height, self.image_width)[axis],
+            scaled_length=settings.tile_wh[axis],
+            patches=settings.grid_wh[axis],
+        )
 
     def _pixel_axis(self, axis: TileAxis) -> PixelAxis:
         patch = self.settings.patch_size
@@ -278,7 +313,7 @@ class Geometry:
             domain_px=axis.padded_length,
             start_px=axis.padding_before,
             length_px=axis.length,
-            renormalised=self.settings.kind == "tiles",
+            renormalised=self.settings.kind != "square",
         )
 
     def _padded(self, image: ImageArray) -> ImageArray:

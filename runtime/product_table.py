@@ -10,8 +10,9 @@ from pathlib import Path
 from runtime.errors import ModelError, UnknownProductError
 from runtime.json_files import read_json
 from runtime.product import ProductCard, TeacherCard, check_product_name
+from runtime.tile_shape import describe_wh
 
-SCHEMA = "l2bt.products/1"
+SCHEMA = "l2bt.products/2"
 TABLE_NAME = "table.json"
 
 
@@ -53,7 +54,7 @@ class ProductTable:
     Attributes:
         schema: Version of this file's layout.
         teacher: The frozen network that all products share.
-        image_size: Side of their tiles in px.
+        tile_wh: Width and height of their tiles in px.
         capacity: Slots of the bank of students.
         assignments: What is in the slots; a slot that none names is empty.
         active: The active version of each product that is served.
@@ -64,7 +65,7 @@ class ProductTable:
 
     schema: str = SCHEMA
     teacher: TeacherCard
-    image_size: int
+    tile_wh: tuple[int, int]
     capacity: int
     assignments: tuple[Assignment, ...] = ()
     active: dict[str, int] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class ProductTable:
         """Refuse a product whose students belong to another network.
 
         Raises:
-            ModelError: Its teacher or its tile size are not those of the store.
+            ModelError: Its teacher or its tiles' shape are not those of the store.
         """
         if card.teacher != self.teacher:
             raise ModelError(
@@ -127,11 +128,12 @@ class ProductTable:
                 f"here is {_describe(self.teacher)}; train the product with that one, or export it "
                 "on its own"
             )
-        if card.geometry.image_size != self.image_size:
+        if card.geometry.tile_wh != self.tile_wh:
             raise ModelError(
-                f"{source} was trained at an image size of {card.geometry.image_size} px, and the "
-                f"network here takes {self.image_size} px; train the product with --image-size "
-                f"{self.image_size}, or export it on its own"
+                f"{source} was trained with an input of {describe_wh(card.geometry.tile_wh)}, and "
+                f"the network here takes {describe_wh(self.tile_wh)}; train the product with "
+                f"--image-size {max(self.tile_wh)} and the geometry of the others, or export it on "
+                "its own"
             )
 
 

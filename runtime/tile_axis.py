@@ -35,23 +35,25 @@ class TileAxis:
     tile_patches: int
 
     @classmethod
-    def square(cls, settings: "GeometrySettings", *, length: int, side: int) -> "TileAxis":
-        """Of the paper's padded square with this side."""
+    def padded(
+        cls, *, length: int, padded_length: int, scaled_length: int, patches: int
+    ) -> "TileAxis":
+        """Of an image that is padded, resized, and one tile."""
         return cls(
             length=length,
-            padding_before=(side - length) // 2,
-            padded_length=side,
-            scaled_length=settings.image_size,
+            padding_before=(padded_length - length) // 2,
+            padded_length=padded_length,
+            scaled_length=scaled_length,
             edge_before=0,
-            patches=settings.grid_side,
+            patches=patches,
             origins=(0,),
-            tile_patches=settings.grid_side,
+            tile_patches=patches,
         )
 
     @classmethod
     def tiles(cls, settings: "GeometrySettings", *, length: int, overlap: int) -> "TileAxis":
         """Of an image that is cut into tiles; the tiles are spread evenly."""
-        tile = settings.grid_side
+        tile = settings.image_size // settings.patch_size
         scaled = max(1, round(length * settings.scale))
         patches = max(tile, -(-scaled // settings.patch_size))
         step = tile - overlap // settings.patch_size

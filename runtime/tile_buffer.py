@@ -19,11 +19,12 @@ class TileBuffer:
     def __init__(self) -> None:
         self._kept = threading.local()
 
-    def take(self, tiles: int, side: int) -> npt.NDArray[np.uint8]:
-        """(N, S, S, 3) uint8 of any content."""
-        size = tiles * side * side * 3
+    def take(self, tiles: int, tile_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """(N, tile's height, tile's width, 3) uint8 of any content."""
+        width, height = tile_wh
+        size = tiles * height * width * 3
         kept: npt.NDArray[np.uint8] | None = getattr(self._kept, "memory", None)
         if kept is None or kept.size < size:
             kept = np.empty(size, np.uint8)
             self._kept.memory = kept
-        return kept[:size].reshape(tiles, side, side, 3)
+        return kept[:size].reshape(tiles, height, width, 3)

@@ -115,7 +115,7 @@ def make_place(folder: Path) -> Path:
     """A bundle, a model with a store of its product, and beside them what looks like products."""
     bundle = write_bundle(folder / "bundle", CARD, Students(WIDTH))
     products = folder / "model" / "products"
-    store = create_store(products, teacher=TEACHER, image_size=224, capacity=4)
+    store = create_store(products, teacher=TEACHER, tile_wh=(224, 224), capacity=4)
     activate(store, *add_version(store, bundle.folder))
     for neighbour in (folder / "parts", folder / "model" / "parts"):
         (neighbour / "1").mkdir(parents=True)

@@ -54,7 +54,7 @@ def papers_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layers=(8, 12),
         dimension=768,
     )
-    teacher = Teacher(trunk, card=card, image_size=518, precision="fp32", device="cpu")
+    teacher = Teacher(trunk, card=card, tile_wh=(518, 518), precision="fp32", device="cpu")
     path = tmp_path_factory.mktemp("papers") / "fp32.onnx"
     # A bank of 16 products.
     trace(bank_network(PatchMapNetwork(teacher, Students(768)), capacity=16), path)

@@ -43,7 +43,7 @@ from triton_repo.configs import RepositorySettings, TensorSpecs, model_configs, 
 ASSIGNMENT = Assignment(number=0, slot=0, product="plate", version=1, students_sha256="1" * 64)
 TABLE = ProductTable(
     teacher=TEACHER,
-    image_size=224,
+    tile_wh=(224, 224),
     capacity=4,
     assignments=(ASSIGNMENT,),
     active={"plate": 1},
@@ -54,8 +54,8 @@ MANIFEST = Manifest(
     name="plate",
     onnx_sha256={"fp32": "0" * 64},
     opset=18,
-    image_size=224,
-    grid_side=16,
+    tile_wh=(224, 224),
+    grid_wh=(16, 16),
     teacher=TEACHER,
     capacity=4,
     written={0: "1" * 64},
@@ -241,7 +241,7 @@ def test_a_checkpoint_that_holds_something_else_is_refused(
 
 @pytest.fixture
 def small_repository(tmp_path: Path) -> Path:
-    specs = TensorSpecs(image_size=224, grid_side=16)
+    specs = TensorSpecs(tile_wh=(224, 224), grid_wh=(16, 16))
     for name, config in model_configs(specs, RepositorySettings()).items():
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "config.pbtxt").write_text(to_text(config))

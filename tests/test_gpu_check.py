@@ -15,8 +15,8 @@ def test_a_batch_is_timed_after_the_warm_up() -> None:
     def infer(batch: np.ndarray) -> None:  # type: ignore[type-arg]
         calls.append(batch.shape)
 
-    latency = time_batch(infer, "nothing", 2, 28, warm_up=3, runs=5)
-    assert calls == [(2, 28, 28, 3)] * 8
+    latency = time_batch(infer, "nothing", 2, (28, 42), warm_up=3, runs=5)
+    assert calls == [(2, 42, 28, 3)] * 8
     assert 0 <= latency.p50_ms <= latency.p90_ms <= latency.p99_ms <= latency.max_ms
 
 

@@ -221,7 +221,7 @@ def test_anomalib_finds_the_same_with_the_same_weights(
 ) -> None:
     network = load_network(bundle)
     image = small_dataset.test[-1].pixels()
-    size = network.teacher.image_size
+    size, _ = network.teacher.tile_wh
     with PeerWorker(_ENVIRONMENT, tmp_path, threads=1) as running:
         save_file(anomalib_state(network), tmp_path / "weights.safetensors")
         np.save(tmp_path / "training.npy", image)

@@ -11,6 +11,7 @@ from runtime.pixel_axis import BLOCK_PX
 from runtime.pixel_map import PixelMap
 
 SQUARE = GeometrySettings(image_size=112)
+FITTED = GeometrySettings(image_size=112, kind="fitted", image_wh=(100, 100))
 TILES = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(28, 14))
 
 
@@ -25,7 +26,7 @@ def draw(geometry: GeometrySettings, height: int, width: int, seed: int) -> Pixe
 
 any_map = st.builds(
     draw,
-    st.sampled_from([SQUARE, TILES]),
+    st.sampled_from([SQUARE, FITTED, TILES]),
     st.integers(1, 260),
     st.integers(1, 260),
     st.integers(0, 2**32 - 1),

@@ -15,7 +15,7 @@ from triton_repo.docker import docker_command
 from triton_repo.server import ServerSettings
 
 GOLDEN = Path(__file__).parent / "golden"
-SPECS = TensorSpecs(image_size=518, grid_side=37)
+SPECS = TensorSpecs(tile_wh=(518, 518), grid_wh=(37, 37))
 
 
 @pytest.mark.parametrize("name", ["preprocess", "engine", "postprocess", "l2bt"])

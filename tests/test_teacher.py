@@ -1,5 +1,6 @@
 """The teacher: timm's own tokens, its position embedding, and where its weights come from."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,28 +43,35 @@ def official_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return official
 
 
-def teacher_of(weights: Path, image_size: int = SMALL_IMAGE_SIZE, **options: object) -> Teacher:
+def teacher_of(
+    weights: Path,
+    image_size: int = SMALL_IMAGE_SIZE,
+    image_wh: tuple[int, int] | None = None,
+    **options: object,
+) -> Teacher:
     settings = TeacherSettings(teacher=REGISTERS, teacher_weights=weights, **options)  # type: ignore[arg-type]
-    return load_teacher(settings, image_size=image_size)
+    return load_teacher(settings, image_size=image_size, image_wh=image_wh)
 
 
-def random_tiles(image_size: int = SMALL_IMAGE_SIZE) -> torch.Tensor:
+def random_tiles(tile_wh: tuple[int, int] = (SMALL_IMAGE_SIZE, SMALL_IMAGE_SIZE)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(
-        0, 256, (2, image_size, image_size, 3), generator=generator, dtype=torch.uint8
-    )
+    width, height = tile_wh
+    return torch.randint(0, 256, (2, height, width, 3), generator=generator, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("image_size", [SMALL_IMAGE_SIZE, 518, 560])
+@pytest.mark.parametrize(
+    ("image_size", "image_wh"),
+    [(SMALL_IMAGE_SIZE, None), (518, None), (560, None), (224, (1500, 1000)), (518, (600, 1000))],
+)
 @torch.inference_mode()
 def test_tokens_equal_timms_own_where_timm_resamples_in_the_same_way(
-    register_weights: Path, image_size: int
+    register_weights: Path, image_size: int, image_wh: tuple[int, int] | None
 ) -> None:
-    ours = teacher_of(register_weights, image_size, layers=(8, 12))
+    ours = teacher_of(register_weights, image_size, image_wh, layers=(8, 12))
     theirs: Any = timm.create_model(
         REGISTERS, num_classes=0, dynamic_img_size=True, checkpoint_path=str(register_weights)
     ).eval()
-    tiles = random_tiles(image_size)
+    tiles = random_tiles(ours.tile_wh)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     pixels = (tiles.permute(0, 3, 1, 2) / 255 - mean) / std
@@ -71,7 +79,7 @@ def test_tokens_equal_timms_own_where_timm_resamples_in_the_same_way(
         pixels, indices=[7, 11], norm=True, output_fmt="NLC", intermediates_only=True
     )
     for found, wanted in zip(ours(tiles), list(expected), strict=True):
-        assert found.shape == (2, (image_size // 14) ** 2, 384)
+        assert found.shape == (2, math.prod(ours.grid_wh), 384)
         assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 
@@ -127,13 +135,13 @@ def test_official_key_names_give_the_same_teacher(register_weights: Path, tmp_pa
 
 def test_plain_dinov2_resamples_its_positions_without_antialiasing_and_with_metas_offset() -> None:
     position = torch.randn(1, 1 + 37 * 37, 8)
-    resampled = resample_like_dinov2(position, 37, 16)
+    resampled = resample_like_dinov2(position, 37, (16, 24))
     table = position[:, 1:].reshape(1, 37, 37, 8).permute(0, 3, 1, 2)
     expected = functional.interpolate(
-        table, scale_factor=(16.1 / 37, 16.1 / 37), mode="bicubic", antialias=False
+        table, scale_factor=(16.1 / 37, 24.1 / 37), mode="bicubic", antialias=False
     )
     assert torch.equal(resampled[:, :1], position[:, :1])
-    assert torch.allclose(resampled[:, 1:], expected.permute(0, 2, 3, 1).reshape(1, 256, 8))
+    assert torch.allclose(resampled[:, 1:], expected.permute(0, 2, 3, 1).reshape(1, 16 * 24, 8))
 
 
 @torch.inference_mode()
@@ -158,7 +166,7 @@ def test_the_demo_teacher_computes_what_its_packages_own_onnx_computes() -> None
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    tiles = random_tiles(518)[:1]
+    tiles = random_tiles((518, 518))[:1]
     mean, std = teacher.get_buffer("mean"), teacher.get_buffer("std")
     pixels = ((tiles.permute(0, 3, 1, 2).float() - mean) / std).numpy()
     (expected,) = session.run([tap], {session.get_inputs()[0].name: pixels})

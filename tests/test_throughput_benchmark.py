@@ -146,7 +146,7 @@ def test_options_that_measure_nothing_are_refused(tmp_path: Path) -> None:
 
 def test_processes_of_the_engine_are_configured() -> None:
     settings = RepositorySettings(cpu_instances=3, cpu_threads=2)
-    engine = cpu_configs(TensorSpecs(image_size=112, grid_side=8), settings)["engine"]
+    engine = cpu_configs(TensorSpecs(tile_wh=(112, 112), grid_wh=(8, 8)), settings)["engine"]
     assert engine.instance_group[0].count == 3
     with pytest.raises(OptionError, match="cpu_instances"):
         RepositorySettings(cpu_instances=0)

@@ -13,8 +13,8 @@ TILES = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(14, 14))
 
 def test_the_same_memory_is_given_again() -> None:
     buffer = TileBuffer()
-    first = buffer.take(5, 28)
-    second = buffer.take(3, 28)
+    first = buffer.take(5, (28, 28))
+    second = buffer.take(3, (28, 28))
     assert first.shape == (5, 28, 28, 3)
     assert second.shape == (3, 28, 28, 3)
     assert np.shares_memory(first, second)
@@ -22,15 +22,15 @@ def test_the_same_memory_is_given_again() -> None:
 
 def test_it_grows_where_more_is_needed() -> None:
     buffer = TileBuffer()
-    buffer.take(1, 28)
-    assert buffer.take(9, 56).shape == (9, 56, 56, 3)
+    buffer.take(1, (28, 28))
+    assert buffer.take(9, (56, 42)).shape == (9, 42, 56, 3)
 
 
 def test_each_thread_has_its_own() -> None:
     buffer = TileBuffer()
-    ours = buffer.take(2, 28)
+    ours = buffer.take(2, (28, 28))
     with ThreadPoolExecutor(1) as pool:
-        theirs = pool.submit(buffer.take, 2, 28).result()
+        theirs = pool.submit(buffer.take, 2, (28, 28)).result()
     assert not np.shares_memory(ours, theirs)
 
 

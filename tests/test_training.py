@@ -322,8 +322,10 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, float], reason: 
 
 
 def test_the_geometry_follows_the_teachers_patches() -> None:
-    assert GeometryOptions(image_size=512).settings(16).grid_side == 32
+    assert GeometryOptions(image_size=512).settings(16).grid_wh == (32, 32)
     tiles = GeometryOptions(geometry="tiles", image_size=512).settings(16)
     assert tiles.overlap_wh == (64, 64)
     with pytest.raises(OptionError, match="belong to --geometry tiles"):
         GeometryOptions(scale=0.5).settings(14)
+    fitted = GeometryOptions(geometry="fitted", image_size=512).settings(16, (1500, 1000))
+    assert fitted.grid_wh == (32, 22)

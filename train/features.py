@@ -1,5 +1,6 @@
 """The feature cache: the frozen teacher sees each image once, and the students train from disk."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def cache_features(
     sizes = [sample.size() for sample in samples]
     tiles_of = [geometry.for_image(*size, area=area).tiles for size in sizes]
     first_tile = tuple(int(number) for number in np.cumsum([0, *tiles_of]))
-    shape = (first_tile[-1], geometry.grid_side**2, 2, teacher.card.dimension)
+    shape = (first_tile[-1], math.prod(geometry.grid_wh), 2, teacher.card.dimension)
     if index_path.is_file():
         index = read_json(index_path, _Index)
         if index.fingerprint != fingerprint:
@@ -127,7 +128,7 @@ def teacher_tokens(teacher: Teacher, tiles: npt.NDArray[np.uint8]) -> Tensor:
 
     Args:
         teacher: The frozen network.
-        tiles: (N, S, S, 3) uint8.
+        tiles: (N, height, width, 3) uint8.
 
     Returns:
         (N, T, 2, D) float32 tokens on the teacher's device, the shallower block's first.

@@ -107,9 +107,10 @@ def good_features(
 
 @torch.inference_mode()
 def cached_patch_maps(
-    tokens: np.ndarray[Any, np.dtype[np.float16]], students: Students, side: int
+    tokens: np.ndarray[Any, np.dtype[np.float16]], students: Students, grid_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """The (tiles, side, side) patch maps of one image's cached (tiles, T, 2, D) teacher tokens."""
+    """The (tiles, rows, columns) patch maps of an image's cached (tiles, T, 2, D) tokens."""
     both = torch.from_numpy(tokens.astype(np.float32))
     maps: npt.NDArray[np.float32] = students(both[:, :, 0], both[:, :, 1]).numpy()
-    return maps.reshape(-1, side, side)
+    columns, rows = grid_wh
+    return maps.reshape(-1, rows, columns)

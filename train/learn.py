@@ -80,8 +80,9 @@ def learn_product(
         # Before the work, not after it.
         check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
     options = geometry or GeometryOptions()
-    teacher = load_teacher(teacher_settings, image_size=options.image_size)
-    settings = options.settings(teacher.patch_size)
+    image_wh = dataset.usual_image_wh() if options.geometry == "fitted" else None
+    teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
+    settings = options.settings(teacher.patch_size, image_wh)
     data_fingerprint = dataset.fingerprint()
     features = good_features(
         teacher,
@@ -159,7 +160,7 @@ def _calibrate(
     def held_out() -> Iterator[tuple[str, float, float, float]]:
         numbers = range(features.first_held_out, len(cache.image_sizes))
         for number in tqdm(numbers, desc="threshold", unit="image"):
-            patch_maps = cached_patch_maps(cache.tokens_of(number), students, geometry.grid_side)
+            patch_maps = cached_patch_maps(cache.tokens_of(number), students, geometry.grid_wh)
             cut = geometry.for_image(*cache.image_sizes[number], area=area)
             pixel_map = cut.pixel_map(patch_maps)
             residual = float(patch_maps.mean())

@@ -16,10 +16,10 @@ class PatchMapNetwork(nn.Module):
         self.students = students
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
+        """(N, height, width, 3) uint8 tiles to (N, rows, columns) float32 patch maps."""
         shallow, deep = self.teacher(tiles)
-        grid = self.teacher.image_size // self.teacher.patch_size
-        patch_map: Tensor = self.students(shallow, deep).reshape(-1, grid, grid)
+        columns, rows = self.teacher.grid_wh
+        patch_map: Tensor = self.students(shallow, deep).reshape(-1, rows, columns)
         return patch_map
 
 
@@ -32,8 +32,8 @@ class BankNetwork(nn.Module):
         self.students = students
 
     def forward(self, tiles: Tensor, product: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 tiles and (N,) int32 slots to (N, S/patch, S/patch) float32 maps."""
+        """(N, height, width, 3) uint8 and (N,) int32 slots to (N, rows, columns) float32."""
         shallow, deep = self.teacher(tiles)
-        grid = self.teacher.image_size // self.teacher.patch_size
-        patch_map: Tensor = self.students(shallow, deep, product).reshape(-1, grid, grid)
+        columns, rows = self.teacher.grid_wh
+        patch_map: Tensor = self.students(shallow, deep, product).reshape(-1, rows, columns)
         return patch_map

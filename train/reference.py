@@ -95,6 +95,7 @@ def load_network(
             bundle.card.teacher, weights=teacher_weights, device=device, teacher_precision=precision
         ),
         image_size=bundle.card.geometry.image_size,
+        image_wh=bundle.card.geometry.image_wh,
         expected=bundle.card.teacher,
     )
     return PatchMapNetwork(teacher, bundle.students.to(teacher.device)).eval()

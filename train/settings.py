@@ -56,9 +56,11 @@ class GeometryOptions:
     """How images are brought to the network; checked when the teacher's patches are known.
 
     Attributes:
-        geometry: "square", the paper's padded and resized square; or "tiles", which keep the
-            image's own resolution.
-        image_size: Side of the square, or of a tile, in px; 1036 in the paper.
+        geometry: "square", the paper's padded and resized square; "fitted", resized too, but to the
+            shape that most of the training images have; or "tiles", which keep the image's own
+            resolution.
+        image_size: Side of the square, or of a tile, or the longer side of what is fitted, in px;
+            1036 in the paper.
         overlap_wh: With tiles: their least overlap in px, horizontally and vertically; four patches
             by default.
         scale: With tiles: the image's size before it is cut, as a share of its own; 1 by default.
@@ -69,8 +71,14 @@ class GeometryOptions:
     overlap_wh: tuple[int, int] | None = None
     scale: float | None = None
 
-    def settings(self, patch_size: int) -> "GeometrySettings":
-        """The geometry for a teacher with patches of this side in px.
+    def settings(
+        self, patch_size: int, image_wh: tuple[int, int] | None = None
+    ) -> "GeometrySettings":
+        """The geometry for a teacher and, where it is fitted, for images of one shape.
+
+        Args:
+            patch_size: Side of the teacher's patches in px.
+            image_wh: Width and height of the images in px, for "fitted" alone.
 
         Raises:
             OptionError: A size does not fit the patches, or options contradict each other.
@@ -81,7 +89,10 @@ class GeometryOptions:
             if self.overlap_wh is not None or self.scale is not None:
                 raise OptionError("--overlap-wh and --scale belong to --geometry tiles")
             return GeometrySettings(
-                kind=self.geometry, image_size=self.image_size, patch_size=patch_size
+                kind=self.geometry,
+                image_size=self.image_size,
+                patch_size=patch_size,
+                image_wh=image_wh,
             )
         overlap = 4 * patch_size
         return GeometrySettings(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from runtime.errors import ModelError, OptionError
 from runtime.product import TeacherCard
+from runtime.tile_shape import tile_wh_of
 from train.settings import TeacherSettings
 from train.teacher_weights import Weights, digest, load_weights
 
@@ -24,17 +25,23 @@ class Teacher(nn.Module):
 
     Attributes:
         card: What the product's card says about it.
-        image_size: Side S of its input in px.
+        tile_wh: Width and height of its input in px.
         patch_size: Side of its patches in px.
     """
 
     def __init__(
-        self, trunk: Any, *, card: TeacherCard, image_size: int, precision: str, device: str
+        self,
+        trunk: Any,
+        *,
+        card: TeacherCard,
+        tile_wh: tuple[int, int],
+        precision: str,
+        device: str,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.card = card
-        self.image_size = image_size
+        self.tile_wh = tile_wh
         self.patch_size = int(trunk.patch_embed.patch_size[0])
         self._dtype = _DTYPES[precision]
         self._indices = [layer - 1 for layer in card.layers]
@@ -42,6 +49,12 @@ class Teacher(nn.Module):
             values = torch.tensor(trunk.pretrained_cfg[name], dtype=torch.float32)
             self.register_buffer(name, values.view(1, 3, 1, 1) * 255, persistent=False)
         self.requires_grad_(False).eval().to(torch.device(device))
+
+    @property
+    def grid_wh(self) -> tuple[int, int]:
+        """Width and height of its input in patches."""
+        width, height = self.tile_wh
+        return width // self.patch_size, height // self.patch_size
 
     @property
     def device(self) -> torch.device:
@@ -56,10 +69,10 @@ class Teacher(nn.Module):
         """Patch tokens at the two depths.
 
         Args:
-            tiles: (N, S, S, 3) uint8 RGB.
+            tiles: (N, height, width, 3) uint8 RGB.
 
         Returns:
-            Two (N, T, D) float32 tensors, the shallower first; T = (S / patch)^2, row by row.
+            Two (N, T, D) float32 tensors, the shallower first; T patches, row by row.
         """
         # Cast first: TensorRT does nothing to bytes but cast them.
         pixels = tiles.to(torch.float32).permute(0, 3, 1, 2)
@@ -78,13 +91,19 @@ class Teacher(nn.Module):
 
 
 def load_teacher(
-    settings: TeacherSettings, *, image_size: int, expected: TeacherCard | None = None
+    settings: TeacherSettings,
+    *,
+    image_size: int,
+    image_wh: tuple[int, int] | None = None,
+    expected: TeacherCard | None = None,
 ) -> Teacher:
     """Build a teacher for a static input size and load its weights.
 
     Args:
         settings: Which teacher.
-        image_size: Side S of the input in px.
+        image_size: The input's side in px, or its longer one.
+        image_wh: Width and height in px of the images whose shape the input shall have; it is a
+            square if they are left out.
         expected: The card of a product that was trained on it; other weights are refused.
 
     Raises:
@@ -116,12 +135,12 @@ def load_teacher(
             f"{expected.weights_sha256[:12]}... ({expected.weights_source}); name those with "
             "--teacher-weights"
         )
-    _fix_input_size(trunk, image_size, weights)
+    tile_wh = _fix_input_size(trunk, image_size, image_wh, weights)
     trunk.prune_intermediate_layers([layer - 1 for layer in layers], prune_norm=False)
     return Teacher(
         trunk,
         card=card,
-        image_size=image_size,
+        tile_wh=tile_wh,
         precision=settings.teacher_precision,
         device=settings.device,
     )
@@ -145,7 +164,9 @@ def _check_device(device: str) -> None:
         raise OptionError(f"device {device!r}: PyTorch sees no NVIDIA GPU here; use --device cpu")
 
 
-def _fix_input_size(trunk: Any, image_size: int, weights: Weights) -> None:
+def _fix_input_size(
+    trunk: Any, image_size: int, image_wh: tuple[int, int] | None, weights: Weights
+) -> tuple[int, int]:
     patch_size = int(trunk.patch_embed.patch_size[0])
     if image_size % patch_size:
         below = image_size // patch_size * patch_size
@@ -155,33 +176,36 @@ def _fix_input_size(trunk: Any, image_size: int, weights: Weights) -> None:
         )
     native = trunk.pos_embed
     native_grid = tuple(trunk.patch_embed.grid_size)
-    grid = image_size // patch_size
-    trunk.set_input_size(img_size=(image_size, image_size))
-    if weights.is_plain_dinov2 and native_grid != (grid, grid):
-        trunk.pos_embed = nn.Parameter(resample_like_dinov2(native, native_grid[0], grid))
+    tile_wh = tile_wh_of(image_size, patch_size=patch_size, image_wh=image_wh)
+    tile_hw = tile_wh[1], tile_wh[0]
+    grid_hw = tile_hw[0] // patch_size, tile_hw[1] // patch_size
+    trunk.set_input_size(img_size=tile_hw)
+    if weights.is_plain_dinov2 and native_grid != grid_hw:
+        trunk.pos_embed = nn.Parameter(resample_like_dinov2(native, native_grid[0], grid_hw))
+    return tile_wh
 
 
-def resample_like_dinov2(position: Tensor, native_grid: int, grid: int) -> Tensor:
+def resample_like_dinov2(position: Tensor, native_grid: int, grid_hw: tuple[int, int]) -> Tensor:
     """Resample plain DINOv2's position embedding as Meta's own code does.
 
-    Bicubic without antialiasing, by the scale (grid + 0.1) / native_grid; models with registers,
+    Bicubic without antialiasing, by the scales (grid + 0.1) / native_grid; models with registers,
     and other transformers, are resampled by timm (bicubic, antialiased, by size), which is what
     Meta does for them.
 
     Args:
         position: (1, 1 + native_grid^2, D), the class token's first.
         native_grid: Patches along a side at the weights' own size.
-        grid: Patches along a side at the wished size.
+        grid_hw: Patches along height and width at the wished size.
 
     Returns:
-        (1, 1 + grid^2, D).
+        (1, 1 + patches, D).
     """
     of_class, of_patches = position[:, :1], position[:, 1:]
     dimension = position.shape[2]
     table = of_patches.reshape(1, native_grid, native_grid, dimension).permute(0, 3, 1, 2)
-    scale = (grid + 0.1) / native_grid
-    table = functional.interpolate(table, scale_factor=(scale, scale), mode="bicubic")
-    if table.shape[2:] != (grid, grid):
-        raise ModelError(f"position embedding came out as {tuple(table.shape[2:])}, not {grid}")
-    of_patches = table.permute(0, 2, 3, 1).reshape(1, grid * grid, dimension)
+    scales = tuple((grid + 0.1) / native_grid for grid in grid_hw)
+    table = functional.interpolate(table, scale_factor=scales, mode="bicubic")
+    if table.shape[2:] != grid_hw:
+        raise ModelError(f"position embedding came out as {tuple(table.shape[2:])}, not {grid_hw}")
+    of_patches = table.permute(0, 2, 3, 1).reshape(1, -1, dimension)
     return torch.cat([of_class, of_patches], dim=1)

@@ -66,7 +66,7 @@ def build_repository(
     manifest = engine.manifest if engine is not None else None
     if engine is not None:
         settings = settings.for_engine(engine.manifest.profile, name=str(engine.folder))
-    specs = TensorSpecs(image_size=model.manifest.image_size, grid_side=model.manifest.grid_side)
+    specs = TensorSpecs(tile_wh=model.manifest.tile_wh, grid_wh=model.manifest.grid_wh)
     with atomic_folder(out, marker=ENSEMBLE, replace=overwrite) as temporary:
         production = model_configs(specs, settings, engine_manifest=manifest)
         for name, config in production.items():

@@ -125,10 +125,15 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpecs:
-    """All tensors that the four models exchange, for tiles of one size."""
+    """All tensors that the four models exchange, for tiles of one size.
 
-    image_size: int
-    grid_side: int
+    Attributes:
+        tile_wh: Width and height of a tile in px.
+        grid_wh: Width and height of its patch map in patches.
+    """
+
+    tile_wh: tuple[int, int]
+    grid_wh: tuple[int, int]
 
     @property
     def images(self) -> tuple[TensorSpec, ...]:
@@ -141,8 +146,8 @@ class TensorSpecs:
     @property
     def tile(self) -> TensorSpec:
         """What the engine sees."""
-        side = self.image_size
-        return TensorSpec(name=INPUT_NAME, dtype="TYPE_UINT8", dims=(side, side, 3))
+        width, height = self.tile_wh
+        return TensorSpec(name=INPUT_NAME, dtype="TYPE_UINT8", dims=(height, width, 3))
 
     @property
     def slot(self) -> TensorSpec:
@@ -157,9 +162,8 @@ class TensorSpecs:
     @property
     def patch_map(self) -> TensorSpec:
         """What the engine gives."""
-        return TensorSpec(
-            name=OUTPUT_NAME, dtype="TYPE_FP32", dims=(self.grid_side, self.grid_side)
-        )
+        columns, rows = self.grid_wh
+        return TensorSpec(name=OUTPUT_NAME, dtype="TYPE_FP32", dims=(rows, columns))
 
     @property
     def context(self) -> tuple[TensorSpec, ...]:

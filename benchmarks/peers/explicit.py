@@ -36,8 +36,7 @@ class ExplicitPipeline:
         top, left = (side - height) // 2, (side - width) // 2
         edges = ((top, side - height - top), (left, side - width - left), (0, 0))
         square = Image.fromarray(np.pad(image, edges, mode="edge"))
-        size = self._network.teacher.image_size
-        tile = np.array(square.resize((size, size), Image.Resampling.BICUBIC))
+        tile = np.array(square.resize(self._network.teacher.tile_wh, Image.Resampling.BICUBIC))
         patch_map = self._network(torch.from_numpy(tile)[None])[None]
         pixels = functional.interpolate(patch_map, size=(side, side), mode="bilinear")
         blurred = blur_explicitly(pixels)[0, 0]

@@ -146,7 +146,7 @@ def _measure(
     times_ms = time_ways(ways, timed, repetitions=repetitions)
     by_name = {way.name: way for way in ways}
     same = [OURS, *(PEERS[key] for key in ("l2bt-torch", "l2bt-openvino"))]
-    image_size = network.teacher.image_size
+    image_size, _ = network.teacher.tile_wh
     card = network.teacher.card
     return PeersResult(
         network=f"{card.name}, blocks {card.layers[0]} and {card.layers[1]}, padded square of "
@@ -237,7 +237,7 @@ def _describe_to(
     teacher = network.teacher
     worker.ask(
         "settings",
-        image_size=teacher.image_size,
+        image_size=teacher.tile_wh[0],
         threads=threads,
         backbone=teacher.trunk.pretrained_cfg["architecture"],
         blocks=[layer - 1 for layer in teacher.card.layers],

@@ -47,7 +47,7 @@ def write_papers_bundle(folder: Path) -> tuple[ProductBundle, Path]:
     card = ProductCard(
         product="papers-size",
         teacher=replace(network.teacher.card, weights_sha256=digest(trunk)),
-        geometry=GeometrySettings(image_size=network.teacher.image_size),
+        geometry=GeometrySettings(image_size=network.teacher.tile_wh[0]),
         threshold=OUT_OF_REACH,
         students_sha256="",
     )

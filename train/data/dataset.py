@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +125,15 @@ class Dataset:
     layout: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+
+    def usual_image_wh(self) -> tuple[int, int]:
+        """Width and height in px that most of the training images have.
+
+        Raises:
+            BadImageError: An image cannot be read.
+        """
+        ((height, width), _), *_ = Counter(sample.size() for sample in self.train).most_common(1)
+        return width, height
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of the training images."""
