@@ -122,7 +122,8 @@ def quantize(
     Args:
         onnx_path: The exported network in FP32.
         recipe: How.
-        tiles: (1, S, S, 3) uint8 each, of training images: they show the activations' ranges.
+        tiles: (1, height, width, 3) uint8 each, of training images: they show the activations'
+            ranges.
         out: The .xml file to write.
         slot: The tiles' product in the bank.
 

@@ -132,7 +132,7 @@ class UncachedTrainer:
 
 
 def read_tiles(sample: Sample, geometry: GeometrySettings) -> npt.NDArray[np.uint8]:
-    """(N, S, S, 3) uint8 tiles of one image, read from its file."""
+    """(N, height, width, 3) uint8 tiles of one image, read from its file."""
     tiles: npt.NDArray[np.uint8] = geometry.for_image(*sample.size()).cut(sample.pixels())
     return tiles
 

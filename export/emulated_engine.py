@@ -43,7 +43,7 @@ class EmulatedHalfEngine:
     def infer(
         self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
     ) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps."""
+        """(N, height, width, 3) uint8 tiles to (N, rows, columns) float32 patch maps."""
         maps = []
         for tile, slot in zip(tiles, slots_of(tiles, slots), strict=True):
             inputs = {INPUT_NAME: tile[None], PRODUCT_NAME: slot[None]}

@@ -1,9 +1,11 @@
 """Inspecting in process: image in, `Inspection` out."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
+from threading import Semaphore
 from time import perf_counter
 from typing import NamedTuple, TypeVar
 
@@ -54,10 +56,12 @@ class EngineDetector:
     Args:
         engine: What runs the network; closed with the detector.
         products: What images are held against.
+        streams: Images of a stream that the network sees at the same time.
     """
 
-    def __init__(self, engine: Engine, products: Catalogue) -> None:
+    def __init__(self, engine: Engine, products: Catalogue, *, streams: int = 1) -> None:
         self._products = products
+        self._streams = streams
         self._scale: tuple[float, bool] | None = None
         self._engine: Engine | None = engine
         self._tile_buffer = TileBuffer()
@@ -123,7 +127,7 @@ class EngineDetector:
             product: Name of the product; may be left out where the model holds one.
             want_map: Whether the answers carry the full-resolution anomaly map.
             ahead: How many images may wait before the network, and as many before and after; each
-                takes the memory of its tiles.
+                of the former takes the memory of its tiles.
 
         Yields:
             One answer an image, in order. "waiting" in its `stage_ms` is the time between stages.
@@ -136,8 +140,14 @@ class EngineDetector:
         if ahead < 1:
             raise OptionError(f"ahead is {ahead}; expected at least 1")
         self._open_engine()
-        # One is filled, `ahead` wait for the network, and one is in it.
-        buffers = cycle([TileBuffer() for _ in range(ahead + 2)])
+        return self._inspect_stream(images, product, want_map, max(ahead, self._streams))
+
+    def _inspect_stream(
+        self, images: Iterable[ImageLike], product: str | None, want_map: bool, ahead: int
+    ) -> Iterator[Inspection | BadImageError]:
+        # One is filled, `ahead` wait for the network and one stands at its door; the rest is in it.
+        buffers = cycle([TileBuffer() for _ in range(ahead + 2 + self._streams)])
+        door = Semaphore(self._streams)
 
         def prepare(image: ImageLike) -> "_Prepared | BadImageError":
             try:
@@ -145,13 +155,22 @@ class EngineDetector:
             except BadImageError as error:
                 return error
 
-        def infer(item: "_Prepared | BadImageError") -> "_Inferred | BadImageError":
-            return item if isinstance(item, BadImageError) else self._infer(item)
+        def judge_one(item: "Future[_Inferred] | BadImageError") -> Inspection | BadImageError:
+            if isinstance(item, BadImageError):
+                return item
+            return self._judge(item.result(), want_map=want_map)
 
-        def judge_one(item: "_Inferred | BadImageError") -> Inspection | BadImageError:
-            return item if isinstance(item, BadImageError) else self._judge(item, want_map=want_map)
+        with ThreadPoolExecutor(self._streams, thread_name_prefix="l2bt network") as network:
 
-        return overlapped(images, (prepare, infer, judge_one), ahead=ahead)
+            def infer(item: "_Prepared | BadImageError") -> "Future[_Inferred] | BadImageError":
+                if isinstance(item, BadImageError):
+                    return item
+                door.acquire()
+                future = network.submit(self._infer, item)
+                future.add_done_callback(lambda _: door.release())
+                return future
+
+            yield from overlapped(images, (prepare, infer, judge_one), ahead=ahead)
 
     def _prepare(self, image: ImageLike, product: str | None, buffer: TileBuffer) -> "_Prepared":
         served = self._serving(product)
@@ -252,6 +271,9 @@ class Detector(EngineDetector):
         precision: On a CPU "f32" (default) or "bf16". On a GPU the engine's own, "fp16" or "fp32",
             which may be named to insist on it.
         threads: CPU threads; all cores by default.
+        streams: On a CPU, how many images of `inspect_many` the network sees at the same time, each
+            with its share of the threads. As many as cores give the most images a second, and one
+            image alone then takes as much longer.
         engines: Folder of all TensorRT engines.
         cuda_graph: On a GPU, launch each batch size as one recorded CUDA graph.
 
@@ -268,6 +290,7 @@ class Detector(EngineDetector):
         device: str = "cpu",
         precision: str | None = None,
         threads: int | None = None,
+        streams: int = 1,
         engines: Path = ENGINES,
         cuda_graph: bool = False,
     ) -> None:
@@ -277,8 +300,8 @@ class Detector(EngineDetector):
             raise OptionError("cuda_graph belongs to device 'gpu'")
         if device == "gpu" and precision not in (None, "fp16", "fp32"):
             raise OptionError(f"precision {precision!r}: on a GPU there is fp16 and fp32")
-        if device == "gpu" and threads is not None:
-            raise OptionError("threads belong to device 'cpu'")
+        if device == "gpu" and (threads is not None or streams != 1):
+            raise OptionError("threads and streams belong to device 'cpu'")
         exported = ExportedModel.open(Path(model))
         self._filler: BankFiller | None = None
         if device == "gpu":
@@ -287,9 +310,11 @@ class Detector(EngineDetector):
                 self._filler = BankFiller(exported.store, engine, written={})
             super().__init__(engine, products)
             return
-        on_cpu = OpenVINOEngine(exported.onnx_path, precision=precision or "f32", threads=threads)
+        on_cpu = OpenVINOEngine(
+            exported.onnx_path, precision=precision or "f32", threads=threads, streams=streams
+        )
         self._filler = BankFiller(exported.store, on_cpu, written=exported.manifest.written)
-        super().__init__(on_cpu, exported.store)
+        super().__init__(on_cpu, exported.store, streams=streams)
 
     def _serving(self, product: str | None) -> ServedProduct:
         served = super()._serving(product)
@@ -320,7 +345,7 @@ def judge(
     """From the network's patch maps to the map, the score and the regions of one image.
 
     Args:
-        patch_maps: (N, S/patch, S/patch) float32, the image's tiles in order.
+        patch_maps: (N, rows, columns) float32, the image's tiles in order.
         geometry: That of the image.
         card: The product's card.
         want_map: Whether the full-resolution map is computed.

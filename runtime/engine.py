@@ -37,11 +37,11 @@ class Engine(Protocol):
         """Run tiles.
 
         Args:
-            tiles: (N, S, S, 3) uint8.
+            tiles: (N, height, width, 3) uint8.
             slots: (N,) int32, each tile's product in the bank of students; 0 if left out.
 
         Returns:
-            (N, S/patch, S/patch) float32 patch maps; not a number for an empty slot.
+            (N, rows, columns) float32 patch maps; not a number for an empty slot.
         """
 
     def close(self) -> None:

@@ -1,6 +1,9 @@
 """The exported network on a CPU through OpenVINO."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
@@ -27,19 +30,29 @@ class OpenVINOEngine:
         precision: "f32", or "bf16" on a CPU that computes in bfloat16. OpenVINO's own default
             differs from CPU to CPU; here it is always chosen and checked.
         threads: CPU threads; all cores by default.
+        streams: Calls of `infer` that run at the same time, each with its share of the threads:
+            one call takes longer, and together they waste less by waiting for each other's threads.
 
     Raises:
-        OptionError: The precision is unknown, or this CPU does not have it.
+        OptionError: The precision is unknown, this CPU does not have it, or the streams cannot be.
         ModelError: OpenVINO cannot read the network.
     """
 
     def __init__(
-        self, onnx_path: Path, *, precision: str = "f32", threads: int | None = None
+        self,
+        onnx_path: Path,
+        *,
+        precision: str = "f32",
+        threads: int | None = None,
+        streams: int = 1,
     ) -> None:
         if precision not in PRECISIONS:
             raise OptionError(
                 f"precision {precision!r}: on the CPU there is {' and '.join(PRECISIONS)}"
             )
+        if streams < 1 or (threads is not None and streams > threads):
+            limit = f", at most as many as threads ({threads})" if threads is not None else ""
+            raise OptionError(f"streams is {streams}; expected at least 1{limit}")
         openvino: Any = require("openvino")
         core = openvino.Core()
         if precision == "bf16":
@@ -51,6 +64,7 @@ class OpenVINOEngine:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": streams,
             # By default the threads of every process are pinned to the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
@@ -63,26 +77,33 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {onnx_path}: {error}") from error
         self._bank = BankWeights(tensors) if tensors else None
-        self._lock = Lock()
-        self._request = self._network.create_infer_request()
-        for name, tensor in tensors.items():
-            # Shared: what is filled into the bank is what the next call computes with.
-            self._request.set_tensor(name, openvino.Tensor(tensor, shared_memory=True))
+        self._streams = streams
+        self._change = Lock()
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            request = self._network.create_infer_request()
+            for name, tensor in tensors.items():
+                # Shared: what is filled into the bank is what the next call computes with.
+                request.set_tensor(name, openvino.Tensor(tensor, shared_memory=True))
+            self._free.put(request)
         self.description = f"openvino cpu {precision}"
 
     def infer(
         self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
     ) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to a new (N, S/patch, S/patch) float32 array."""
+        """(N, height, width, 3) uint8 tiles to a new (N, rows, columns) float32 array."""
         slots = slots_of(tiles, slots)
         patch_maps = []
         for start in range(0, len(tiles), TILES_AT_ONCE):
             part = slice(start, start + TILES_AT_ONCE)
             inputs = {INPUT_NAME: tiles[part], PRODUCT_NAME: slots[part]}
-            with self._lock:
-                outputs = self._request.infer(inputs)
+            request = self._free.get()
+            try:
+                outputs = request.infer(inputs)
                 # The request's output buffer is overwritten by its next call.
                 patch_maps.append(np.array(outputs[OUTPUT_NAME], dtype=np.float32, copy=True))
+            finally:
+                self._free.put(request)
         return np.concatenate(patch_maps)
 
     @property
@@ -92,17 +113,29 @@ class OpenVINOEngine:
 
     def fill(self, slot: int, students: Tensors) -> None:
         """Put a product's students into a slot; see `FillableEngine.fill`."""
-        with self._lock:
+        with self._alone():
             self._open_bank().fill(slot, students)
 
     def clear(self, slot: int) -> None:
         """Empty a slot; see `FillableEngine.clear`."""
-        with self._lock:
+        with self._alone():
             self._open_bank().clear(slot)
 
     def close(self) -> None:
         """Release the compiled network."""
-        del self._request, self._network
+        del self._free, self._network
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Between two tiles: while no request runs."""
+        # One at a time, since two that each held half of the requests would wait for ever.
+        with self._change:
+            requests = [self._free.get() for _ in range(self._streams)]
+            try:
+                yield
+            finally:
+                for request in requests:
+                    self._free.put(request)
 
     def _open_bank(self) -> BankWeights:
         if self._bank is None:

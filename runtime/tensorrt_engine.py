@@ -57,7 +57,7 @@ class TensorRTEngine:
     def infer(
         self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
     ) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to a new (N, S/patch, S/patch) float32 array.
+        """(N, height, width, 3) uint8 tiles to a new (N, rows, columns) float32 array.
 
         More tiles than the engine's largest batch run in several.
         """

@@ -74,7 +74,7 @@ class TensorRTSession:
             raise
 
     def run(self, tiles: npt.NDArray[np.uint8], slots: Slots) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles and (N,) int32 slots to new (N, G, G) float32 patch maps."""
+        """(N, height, width, 3) uint8 and (N,) int32 slots to new (N, rows, columns) float32."""
         if tiles.shape[1:] != self._tile_shape or tiles.dtype != np.uint8:
             raise ModelError(
                 f"tiles are {tiles.shape[1:]} {tiles.dtype}; the engine takes {self._tile_shape} "

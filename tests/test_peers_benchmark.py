@@ -181,6 +181,25 @@ def test_a_product_that_the_others_cannot_look_at_is_refused(
         run_peers(PeersSettings(bundle=tiles.folder), small_dataset)
 
 
+def test_a_product_that_is_not_fitted_to_its_images_is_refused(
+    bundle: ProductBundle, small_dataset: Dataset
+) -> None:
+    settings = PeersSettings(bundle=bundle.folder, fitted=bundle.folder)
+    with pytest.raises(OptionError, match="--geometry fitted"):
+        run_peers(settings, small_dataset)
+
+
+def test_a_fitted_product_of_other_training_images_is_refused(
+    bundle: ProductBundle, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    geometry = GeometrySettings(image_size=224, kind="fitted", image_wh=(360, 240))
+    card = replace(bundle.card, geometry=geometry, training={"data_sha256": "others"})
+    fitted = write_bundle(tmp_path / "fitted", card, bundle.students)
+    settings = PeersSettings(bundle=bundle.folder, fitted=fitted.folder)
+    with pytest.raises(OptionError, match="different teachers or training images"):
+        run_peers(settings, small_dataset)
+
+
 @pytest.mark.parametrize(
     "options", [{"images": 0}, {"repetitions": 0}, {"threads": 0}, {"threads": 1_000_000}]
 )
@@ -213,6 +232,7 @@ def test_the_table_says_what_is_measured_for_speed_alone() -> None:
     assert "computes 12 of the teacher's 12 blocks; 8 are needed" in text
     assert "export holds 8 of the teacher's blocks" in text
     assert "EfficientAD could not be run: out of luck" in text
+    assert "is 518 x 350 px, the shape of the images; its students are its own" in text
 
 
 @with_anomalib
@@ -283,5 +303,6 @@ def _result(*ways: WayResult) -> PeersResult:
         blocks_exported=8,
         memory_bank=None,
         memory_bank_images=5,
+        fitted_wh=(518, 350),
         failures={"EfficientAD": "out of luck"},
     )

@@ -108,6 +108,21 @@ def test_many_images_get_the_answers_that_each_gets_alone(detector: Detector) ->
         assert np.array_equal(found.anomaly_map, alone.anomaly_map)  # type: ignore[arg-type]
 
 
+def test_streams_of_the_network_keep_the_order_of_the_images(exported: ExportedModel) -> None:
+    images = [random_image(60 + 40 * number, 200, number) for number in range(7)]
+    with Detector(exported.folder, threads=2, streams=2) as detector:
+        alone = [detector.inspect(image, want_map=False).score for image in images]
+        together = list(detector.inspect_many(images, want_map=False))
+    assert [found.score for found in together if isinstance(found, Inspection)] == alone
+
+
+def test_streams_that_cannot_be_are_refused(exported: ExportedModel) -> None:
+    with pytest.raises(OptionError, match="streams is 0; expected at least 1"):
+        Detector(exported.folder, streams=0)
+    with pytest.raises(OptionError, match=r"at most as many as threads \(1\)"):
+        Detector(exported.folder, threads=1, streams=2)
+
+
 def test_the_stages_and_the_waiting_between_them_are_the_whole_time(detector: Detector) -> None:
     for found in detector.inspect_many([random_image(80, 80)] * 3, want_map=False):
         assert isinstance(found, Inspection)

@@ -28,7 +28,7 @@ class TorchEngine:
     def infer(
         self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
     ) -> npt.NDArray[np.float32]:
-        """(N, S, S, 3) uint8 tiles to (N, S/patch, S/patch) float32 patch maps.
+        """(N, height, width, 3) uint8 tiles to (N, rows, columns) float32 patch maps.
 
         Raises:
             ModelError: A tile asks for another slot than 0: a bundle holds one product.

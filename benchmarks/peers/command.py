@@ -6,6 +6,7 @@ from pathlib import Path
 def peers(
     bundle: Path | None = None,
     *,
+    fitted: Path | None = None,
     data: str,
     product: str | None = None,
     layout: str = "auto",
@@ -23,6 +24,7 @@ def peers(
 
     Args:
         bundle: Product bundle that l2bt train left, looked at as a padded square.
+        fitted: Bundle of the same product, trained with --geometry fitted, as one more way.
         data: Root folder of the data set, or "synthetic".
         product: Class or product; needed in the layouts visa, visa-prepared and mvtec.
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
@@ -46,10 +48,13 @@ def peers(
         raise OptionError(
             "give one of a product bundle and --papers-size, not both and not neither"
         )
-    if papers_size and teacher_weights is not None:
-        raise OptionError("--teacher-weights belong to a product bundle, not to --papers-size")
+    if papers_size and (teacher_weights is not None or fitted is not None):
+        raise OptionError(
+            "--teacher-weights and --fitted belong to a product bundle, not to --papers-size"
+        )
     settings = PeersSettings(
         bundle=bundle,
+        fitted=fitted,
         teacher_weights=teacher_weights,
         images=images,
         repetitions=repetitions,

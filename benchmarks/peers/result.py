@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from benchmarks.machine import Conditions
-from benchmarks.peers.ways import OURS
+from benchmarks.peers.ways import OURS, OURS_FITTED
 from benchmarks.result_files import table
 from benchmarks.timing import Ratio, Timing
+from runtime.tile_shape import describe_wh
 
-_SCHEMA = "l2bt.peers_benchmark/1"
+_SCHEMA = "l2bt.peers_benchmark/2"
 RANDOM = "random weights: speed alone"
 
 
@@ -90,6 +91,8 @@ class PeersResult:
         blocks_exported: Those that are left in its export; None if it could not be exported.
         memory_bank: Patches in PatchCore's; None if it could not be run.
         memory_bank_images: Training images that they are from.
+        fitted_wh: Width and height in px of the input that has the images' shape; None if no
+            network has.
         failures: Ways that could not be run, with the reason.
         schema: Version of this file's layout.
     """
@@ -110,6 +113,7 @@ class PeersResult:
     blocks_exported: int | None
     memory_bank: int | None
     memory_bank_images: int
+    fitted_wh: tuple[int, int] | None
     failures: dict[str, str]
     schema: str = _SCHEMA
 
@@ -155,6 +159,12 @@ def _notes(result: PeersResult) -> list[str]:
         "antialiased transform, as its Engine tests.",
         "PatchCore and EfficientAD squash the image to the square, without padding.",
     ]
+    if result.fitted_wh is not None:
+        notes.append(
+            f"The input of {OURS_FITTED} is {describe_wh(result.fitted_wh)}, the shape of the "
+            "images; its students are its own, trained on the same images. All others see the "
+            "square."
+        )
     if result.blocks_computed is not None:
         notes.append(
             f"In PyTorch anomalib computes {result.blocks_computed} of the teacher's "

@@ -25,6 +25,7 @@ from benchmarks.peers.result import RANDOM, PeersResult, WayResult
 from benchmarks.peers.ways import (
     EXPLICIT,
     OURS,
+    OURS_FITTED,
     PEERS,
     Answer,
     Way,
@@ -54,7 +55,8 @@ class PeersSettings:
 
     Attributes:
         bundle: The product; None for a network of the paper's size with random weights.
-        teacher_weights: The local file of its teacher, if it was trained with one.
+        fitted: The same product trained for an input of its images' shape, measured too.
+        teacher_weights: The local file of their teacher, if they were trained with one.
         images: Test images for accuracy, evenly spaced; all if None.
         repetitions: Turns.
         threads: CPU threads of each way; all cores of the process if None.
@@ -62,6 +64,7 @@ class PeersSettings:
     """
 
     bundle: Path | None
+    fitted: Path | None = None
     teacher_weights: Path | None = None
     images: int | None = None
     repetitions: int = 50
@@ -83,9 +86,9 @@ def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
     """Measure all ways in one run.
 
     Raises:
-        OptionError: The environment with anomalib is missing, there are no images, or the product
-            is looked at in another way than as a whole padded square.
-        ModelError: The bundle is not whole, or its teacher cannot be had.
+        OptionError: The environment with anomalib is missing, there are no images, or a product
+            is looked at in another way than expected.
+        ModelError: A bundle is not whole, or its teacher cannot be had.
     """
     samples = _evenly(dataset.test, settings.images)
     conditions = read_conditions()
@@ -94,6 +97,7 @@ def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
         stack.enter_context(limited_threads(threads))
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         bundle, weights = _open(settings, scratch)
+        fitted = _open_fitted(settings.fitted, bundle) if settings.fitted else None
         # Before what takes long, since its environment may be missing.
         worker = stack.enter_context(
             PeerWorker(settings.environment, scratch / "worker", threads=threads)
@@ -107,6 +111,7 @@ def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
         ways = [
             our_way(detector, want_map=True, is_trained=is_trained),
             our_way(detector, want_map=False, is_trained=is_trained),
+            *_fitted_ways(fitted, scratch, stack, teacher_weights=weights, threads=threads),
             explicit_way(ExplicitPipeline(network), is_trained=is_trained),
         ]
         training = _evenly(dataset.train, _MEMORY_BANK_IMAGES)
@@ -124,6 +129,7 @@ def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
             conditions=conditions,
             peer_versions=worker.versions,
             data=f"{dataset.product}, {len(samples)} of {len(dataset.test)} test images",
+            fitted_wh=fitted.card.geometry.tile_wh if fitted else None,
             memory_bank_images=len(training),
         )
 
@@ -140,6 +146,7 @@ def _measure(
     conditions: Conditions,
     peer_versions: dict[str, str],
     data: str,
+    fitted_wh: tuple[int, int] | None,
     memory_bank_images: int,
 ) -> PeersResult:
     timed = [sample.pixels() for sample in _evenly(samples, _TIMED_IMAGES)]
@@ -180,6 +187,7 @@ def _measure(
         blocks_exported=notes.get("blocks_exported"),
         memory_bank=notes.get("memory_bank"),
         memory_bank_images=memory_bank_images,
+        fitted_wh=fitted_wh,
         failures=failures,
     )
 
@@ -217,6 +225,42 @@ def _open(settings: PeersSettings, scratch: Path) -> tuple[ProductBundle, Path |
             "others can do; train it with --geometry square, and without l2bt area"
         )
     return bundle, settings.teacher_weights
+
+
+def _open_fitted(folder: Path, square: ProductBundle) -> ProductBundle:
+    fitted = open_bundle(folder)
+    if fitted.card.geometry.kind != "fitted" or fitted.card.area is not None:
+        raise OptionError(
+            f"{folder} is not looked at whole in the shape of its images; train it with "
+            "--geometry fitted, and without l2bt area"
+        )
+    known, found = square.card, fitted.card
+    if (known.teacher, known.training.get("data_sha256")) != (
+        found.teacher,
+        found.training.get("data_sha256"),
+    ):
+        raise OptionError(
+            f"{folder} and {square.folder} have different teachers or training images; train both "
+            "with the same"
+        )
+    return fitted
+
+
+def _fitted_ways(
+    bundle: ProductBundle | None,
+    scratch: Path,
+    stack: ExitStack,
+    *,
+    teacher_weights: Path | None,
+    threads: int,
+) -> list[Way]:
+    if bundle is None:
+        return []
+    exported = export_product(
+        bundle, scratch / "fitted", precision="fp32", teacher_weights=teacher_weights
+    )
+    detector = stack.enter_context(Detector(exported.folder, threads=threads))
+    return [our_way(detector, want_map=True, is_trained=True, name=OURS_FITTED)]
 
 
 def _describe_to(

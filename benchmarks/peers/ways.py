@@ -16,6 +16,7 @@ from runtime.region import AnomalyMap
 
 OURS = "L2BT Edge, OpenVINO"
 OURS_WITHOUT_MAP = "L2BT Edge, OpenVINO, no map"
+OURS_FITTED = "L2BT Edge, OpenVINO, --geometry fitted"
 EXPLICIT = "the paper's pipeline, PyTorch"
 PEERS = {
     "l2bt-torch": "anomalib L2BT, PyTorch",
@@ -63,7 +64,9 @@ class Way:
     has_map: bool = True
 
 
-def our_way(detector: Detector, *, want_map: bool, is_trained: bool) -> Way:
+def our_way(
+    detector: Detector, *, want_map: bool, is_trained: bool, name: str | None = None
+) -> Way:
     """An exported model in process, with or without the map."""
 
     def inspect(image: ImageArray, _: bool) -> Answer:
@@ -73,7 +76,7 @@ def our_way(detector: Detector, *, want_map: bool, is_trained: bool) -> Way:
         return Answer(ms=ms, score=found.score, anomaly_map=found.anomaly_map)
 
     return Way(
-        name=OURS if want_map else OURS_WITHOUT_MAP,
+        name=name or (OURS if want_map else OURS_WITHOUT_MAP),
         gives="score, regions, map at the image's size" if want_map else "score, regions",
         inspect=inspect,
         is_trained=is_trained,
