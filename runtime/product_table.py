@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.errors import ModelError, UnknownProductError
-from runtime.json_files import read_json
+from runtime.json_files import check_schema, read_json
 from runtime.product import ProductCard, TeacherCard, check_product_name
 from runtime.tile_shape import describe_wh
 
@@ -162,6 +162,9 @@ class TableFile:
         # Each replacement is another file, whatever the clock's resolution.
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._table is None or stamp != self._stamp:
+            check_schema(
+                self.path, SCHEMA, advice="export the product, or build the repository, again"
+            )
             self._table = read_json(self.path, ProductTable)
             self._stamp = stamp
         return self._table

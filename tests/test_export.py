@@ -135,7 +135,7 @@ def test_a_manifest_of_another_version_is_refused(copy: Path) -> None:
     manifest = msgspec.json.decode((copy / MANIFEST_NAME).read_bytes())
     manifest["schema"] = "l2bt.export/99"
     (copy / MANIFEST_NAME).write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/4'"):
+    with pytest.raises(ModelError, match=r"reads 'l2bt\.export/5'"):
         ExportedModel.open(copy)
 
 

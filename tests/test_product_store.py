@@ -1,5 +1,6 @@
 """The product store: numbered versions, and one table that says what is served."""
 
+import json
 import multiprocessing
 import shutil
 from dataclasses import replace
@@ -214,6 +215,15 @@ def test_a_bundle_of_another_teacher_is_refused(
     with pytest.raises(ModelError, match="was trained with the teacher .* the network here is"):
         add_version(store, folder)
     assert store.versions("plate") == (1,)
+
+
+def test_a_store_of_another_version_is_refused_with_what_to_do(store: ProductStore) -> None:
+    path = store.folder / "table.json"
+    table = json.loads(path.read_bytes())
+    table["image_size"] = table.pop("tile_wh")[0]
+    path.write_text(json.dumps({**table, "schema": "l2bt.products/1"}))
+    with pytest.raises(ModelError, match="has schema 'l2bt.products/1'; .* export the product"):
+        store.table()
 
 
 def test_a_bundle_of_another_image_size_is_refused(
