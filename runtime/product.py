@@ -160,8 +160,8 @@ class ProductCard:
         """
         if self.geometry.kind != "tiles":
             raise OptionError(
-                f"{self.product} is looked at as one tile ({self.geometry.describe()}), which has "
-                "no scale; train it with --geometry tiles"
+                f"{self.product} is looked at as {self.geometry.describe()}, which has no scale; "
+                "train it with --geometry tiles"
             )
         if scale != self.trained_scale and not force:
             raise OptionError(_other_scale(self, scale))

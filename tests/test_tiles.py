@@ -219,5 +219,5 @@ def test_a_scale_that_belongs_to_nothing_is_refused(
 
 
 def test_the_square_has_no_scale(exported: ExportedModel) -> None:
-    with pytest.raises(OptionError, match="padded square, which has no scale"):
+    with pytest.raises(OptionError, match="padded square of 224 px, which has no scale"):
         open_inspector(model=exported.folder, scale=0.5, force_scale=True)
