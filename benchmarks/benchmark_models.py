@@ -13,6 +13,7 @@ from runtime.product import ProductCard, TeacherCard, Threshold
 from train.bundle import ProductBundle, write_bundle
 
 SQUARE = GeometrySettings(image_size=518)
+FITTED = GeometrySettings(image_size=518, kind="fitted", image_wh=(1500, 1000))
 PAPERS_SQUARE = GeometrySettings(image_size=1036)
 TILES = GeometrySettings(image_size=518, kind="tiles", overlap_wh=(14, 14))
 _LIGHT_DIMENSION = 16

@@ -75,7 +75,8 @@ def latency(
 
     Args:
         model: A product bundle, which is exported as the square of 518 and of 1,036 px and as
-            tiles of 518 px; or an exported model, which is measured as it is.
+            tiles of 518 px, and for the stream as 518 x 350 px too; or an exported model, which is
+            measured as it is.
         product: Name of the product, where an exported model holds several.
         server: host:port of a server that holds an exported model's product, such as one with
             TensorRT; by default one is started, on the CPU.
@@ -93,8 +94,10 @@ def latency(
         folder = Path(scratch)
         if (model / MANIFEST_NAME).is_file():
             cases = [_case(model, product, side) for side in sizes or (518, 2048)]
+            streamed = [model]
         else:
             cases = _cases_of_bundle(model, folder)
+            streamed = [cases[0].model, _fitted(model, folder)]
         ways = [
             way
             for case in cases
@@ -114,7 +117,7 @@ def latency(
                 else ()
             ),
             start_ups=measure_start_up(ExportedModel.open(first.model), first.product),
-            pipelining=(measure_pipelining(first.model, first.product),),
+            pipelining=tuple(measure_pipelining(one, first.product) for one in streamed),
         )
     written = results_folder("latency", out)
     page = to_markdown(result)
@@ -142,6 +145,13 @@ def _cases_of_bundle(bundle: Path, folder: Path) -> list[Case]:
     }
     wanted = ((518, SQUARE), (1036, PAPERS_SQUARE), (2048, TILES), (4096, TILES))
     return [_case(models[geometry.describe()], None, side) for side, geometry in wanted]
+
+
+def _fitted(bundle: Path, folder: Path) -> Path:
+    from benchmarks.benchmark_models import FITTED, at_geometry
+    from train.bundle import open_bundle
+
+    return at_geometry(open_bundle(bundle), FITTED, folder / "fitted").folder
 
 
 def _rhythms(
