@@ -76,6 +76,9 @@ class OpenVINOEngine:
             self._network = core.compile_model(network, "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {onnx_path}: {error}") from error
+        given = int(self._network.get_property("NUM_STREAMS"))
+        if given != streams:
+            raise OptionError(f"streams is {streams}; OpenVINO makes {given} of them on this CPU")
         self._bank = BankWeights(tensors) if tensors else None
         self._streams = streams
         self._change = Lock()

@@ -39,6 +39,8 @@ class WayResult:
         weights: Where they come from.
         timing: From the decoded image to score and map, in milliseconds.
         ratio: How many times as long as ours with the map, turn by turn.
+        fitted_ratio: How many times as long as ours with an input of the images' shape; None where
+            that was not measured.
         accuracy: None for random weights.
     """
 
@@ -47,6 +49,7 @@ class WayResult:
     weights: str
     timing: Timing
     ratio: Ratio
+    fitted_ratio: Ratio | None
     accuracy: Accuracy | None
 
 
@@ -120,7 +123,8 @@ class PeersResult:
 
 def to_markdown(result: PeersResult) -> str:
     """The measurements as a table, with what must be known to read it."""
-    head = ["way", "what it gives", "weights", "p50", "p99", f"times {OURS}"]
+    fitted = ["times fitted"] if result.fitted_wh is not None else []
+    head = ["way", "what it gives", "weights", "p50", "p99", f"times {OURS}", *fitted]
     head += ["I-AUROC", "AU-PRO 30 %"]
     rows = [_row(way) for way in result.ways]
     notes = "\n".join(f"* {note}" for note in _notes(result))
@@ -136,6 +140,7 @@ def _row(way: WayResult) -> list[str]:
         f"{way.timing.p50_ms:,.0f} ms",
         f"{way.timing.p99_ms:,.0f} ms",
         str(way.ratio),
+        *([str(way.fitted_ratio)] if way.fitted_ratio is not None else []),
         _number(accuracy.image_auroc if accuracy else None),
         _number(accuracy.aupro_30 if accuracy else None),
     ]

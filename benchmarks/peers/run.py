@@ -172,6 +172,11 @@ def _measure(
                 weights="the product's" if way.is_trained else RANDOM,
                 timing=Timing.of(times_ms[way.name]),
                 ratio=Ratio.of(times_ms[way.name], times_ms[OURS]),
+                fitted_ratio=(
+                    Ratio.of(times_ms[way.name], times_ms[OURS_FITTED])
+                    if OURS_FITTED in times_ms
+                    else None
+                ),
                 accuracy=measure_accuracy(way, samples) if way.is_trained else None,
             )
             for way in tqdm(ways, "accuracy", unit="way")
