@@ -25,8 +25,11 @@ _LIBRARIES = (
     "scikit-learn",
 )
 _GPU_QUERY = "clocks.sm,clocks.mem,temperature.gpu,power.draw,power.limit,pstate"
-# Instructions that decide how fast a CPU multiplies matrices.
-_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimddp")
+# Instructions that decide how fast a CPU multiplies matrices, each faster than those before it.
+_INSTRUCTIONS = (
+    *("asimd", "asimddp", "i8mm"),
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +58,20 @@ class Conditions:
 
 
 def describe_machine() -> str:
-    """Processor, cores that this process may use, GPU if there is one, and system, in words."""
+    """Processor and its fastest matrix instructions, cores that may be used, GPU, system; in words."""
     gpu = _gpu_name()
-    named = [_processor(), f"{cores()} cores", *([gpu] if gpu else [])]
+    fastest = "".join(f" with {name}" for name in _matrix_instructions()[-1:])
+    named = [f"{_processor()}{fastest}", f"{cores()} cores", *([gpu] if gpu else [])]
     return f"{', '.join(named)}, {platform.system()} {platform.machine()}"
 
 
 def machine_name() -> str:
-    """The machine's class as the name of a folder, such as "amd-epyc-2-cores"."""
-    named = f"{_gpu_name()} {_processor()} {cores()} cores"
+    """The machine's class as the name of a folder, such as "amd-epyc-2-cores-avx2".
+
+    Processors of one name, as virtual machines tell it, may differ by years and by what they
+    compute in, so the fastest instructions are part of it.
+    """
+    named = f"{_gpu_name()} {_processor()} {cores()} cores {' '.join(_matrix_instructions()[-1:])}"
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", named.lower())).strip("-")
 
 
@@ -81,12 +89,11 @@ def read_conditions() -> Conditions:
     processor = Path("/sys/devices/system/cpu/cpu0/cpufreq")
     cpuinfo = _text(Path("/proc/cpuinfo"))
     clocks = [float(clock) for clock in re.findall(r"cpu MHz\s*: ([\d.]+)", cpuinfo)]
-    flags = set(re.findall(r"\w+", "".join(re.findall(r"(?:flags|Features)\s*:(.*)", cpuinfo)[:1])))
     total = re.findall(r"MemTotal:\s*(\d+) kB", _text(Path("/proc/meminfo")))
     return Conditions(
         load_average=os.getloadavg()[0],
         memory_gib=round(int(total[0]) / 2**20, 1) if total else 0.0,
-        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        instructions=_matrix_instructions(),
         governor=_text(processor / "scaling_governor").strip(),
         cpu_mhz=round(sum(clocks) / len(clocks)) if clocks else None,
         temperatures_c=_temperatures(),
@@ -120,6 +127,13 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _matrix_instructions() -> tuple[str, ...]:
+    """Those of `_INSTRUCTIONS` that the CPU has, the fastest last."""
+    named = re.findall(r"(?:flags|Features)\s*:(.*)", _text(Path("/proc/cpuinfo")))[:1]
+    flags = set(re.findall(r"\w+", "".join(named)))
+    return tuple(name for name in _INSTRUCTIONS if name in flags)
 
 
 def _gpu_name() -> str:

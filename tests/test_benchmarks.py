@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import machine
 from benchmarks.benchmark_models import light_model
 from benchmarks.drawn_image import draw_image
 from benchmarks.latency_cases import SERVED, Case, measure_case
@@ -59,6 +60,17 @@ def test_results_lie_in_a_folder_of_the_machines_class(tmp_path: Path) -> None:
     folder = results_folder("latency", tmp_path)
     assert folder == tmp_path / machine_name() / "latency"
     assert machine_name() == machine_name().lower() and " " not in machine_name()
+
+
+def test_processors_of_one_name_and_other_instructions_are_other_classes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = []
+    for flags in ("avx2", "avx2 avx512f avx512_vnni", "avx512_bf16 avx2 avx512f avx512_vnni"):
+        told = {Path("/proc/cpuinfo"): f"flags : fpu {flags} sse\n"}
+        monkeypatch.setattr(machine, "_text", lambda path, told=told: told.get(path, ""))
+        names.append(machine_name())
+    assert [name.split("-cores-")[1] for name in names] == ["avx2", "avx512-vnni", "avx512-bf16"]
 
 
 def test_conditions_tell_what_can_be_read_and_invent_nothing() -> None:

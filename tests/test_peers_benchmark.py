@@ -226,8 +226,10 @@ def test_the_table_says_what_is_measured_for_speed_alone() -> None:
             _way("PatchCore", [200.0, 220.0], None),
         )
     )
-    assert "| the product's | 105 ms | 110 ms | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 0.7500 | 0.5000 |" in text
-    assert f"| {RANDOM} | 210 ms | 220 ms | 2.00 (2.00 to 2.00) | 4.00 (4.00 to 4.00) |  |  |" in text
+    ours = "| the product's | 105 ms | 110 ms | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) |"
+    assert f"{ours} 0.7500 | 0.5000 |" in text
+    random = f"| {RANDOM} | 210 ms | 220 ms | 2.00 (2.00 to 2.00) | 4.00 (4.00 to 4.00) |"
+    assert f"{random}  |  |" in text
     assert "random weights: speed alone" in text
     assert "computes 12 of the teacher's 12 blocks; 8 are needed" in text
     assert "export holds 8 of the teacher's blocks" in text
