@@ -58,7 +58,7 @@ class Conditions:
 
 
 def describe_machine() -> str:
-    """Processor with its fastest matrix instructions, usable cores, GPU if any, system; in words."""
+    """Processor with its fastest matrix instructions, usable cores, GPU if any, and system."""
     gpu = _gpu_name()
     fastest = "".join(f" with {name}" for name in _matrix_instructions()[-1:])
     named = [f"{_processor()}{fastest}", f"{cores()} cores", *([gpu] if gpu else [])]
