@@ -24,7 +24,7 @@ from runtime.detector import Detector
 from runtime.exported_model import MANIFEST_NAME, ExportedModel
 from runtime.inspection import Inspector
 
-_SCHEMA = "l2bt.latency/1"
+_SCHEMA = "l2bt.latency/2"
 _OVERHEAD_SIDE = 2048
 _STAGES = ("decode", "preprocess", "network", "postprocess", "transport")
 # What TensorRT needs to fill an empty cell; nothing of it has run yet.

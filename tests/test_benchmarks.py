@@ -14,6 +14,7 @@ from benchmarks.drawn_image import draw_image
 from benchmarks.latency_cases import SERVED, Case, measure_case
 from benchmarks.machine import machine_name, read_conditions
 from benchmarks.pacing import measure_rhythms
+from benchmarks.pipelining import Setting, measure_pipelining, pipelining_table, settings_for
 from benchmarks.quick import compare, has_moved
 from benchmarks.result_files import results_folder, table
 from benchmarks.timing import Ratio, Timing, take_turns
@@ -137,3 +138,23 @@ def test_the_network_of_no_weight_runs_like_a_products(tmp_path: Path) -> None:
     with Detector(exported.folder) as detector:
         found = detector.inspect(draw_image(300, 300))
     assert found.anomaly_map is not None and np.isfinite(found.anomaly_map).all()
+
+
+def test_a_stream_is_measured_with_all_threads_and_with_one_left_for_the_rest() -> None:
+    assert settings_for(4) == (
+        Setting(threads=4, streams=1),
+        Setting(threads=4, streams=4),
+        Setting(threads=3, streams=1),
+    )
+    assert settings_for(1) == (Setting(threads=1, streams=1),)
+
+
+def test_a_stream_is_held_against_the_bare_network_of_the_same_setting(
+    exported: ExportedModel,
+) -> None:
+    found = measure_pipelining(exported.folder, None, height=200, width=300, turns=2)
+    assert found.streams[0].bare.median == 1
+    assert found.around_ms > 0
+    lines = pipelining_table((found,)).splitlines()
+    assert len(lines) == 3 + len(found.streams)
+    assert f"{found.around_ms:.0f} ms beside the network" in lines[2]
