@@ -213,7 +213,7 @@ class Geometry:
         Returns:
             (N, tile's height, tile's width, 3) uint8.
         """
-        scaled = self._resized(self._padded(image))
+        scaled = self._scaled(image)
         patch = self.settings.patch_size
         tile_width, tile_height = self.settings.tile_wh
         height, width = scaled.shape[:2]
@@ -316,26 +316,37 @@ class Geometry:
             renormalised=self.settings.kind != "square",
         )
 
-    def _padded(self, image: ImageArray) -> ImageArray:
+    def _scaled(self, image: ImageArray) -> ImageArray:
+        """Padded, then resized."""
         rows, columns = self.rows, self.columns
-        if (rows.padded_length, columns.padded_length) == image.shape[:2]:
-            return image
-        padded = cv2.copyMakeBorder(
-            image,
-            rows.padding_before,
-            rows.padded_length - rows.length - rows.padding_before,
-            columns.padding_before,
-            columns.padded_length - columns.length - columns.padding_before,
-            cv2.BORDER_REPLICATE,
-        )
-        return np.asarray(padded, np.uint8)
+        wide = _padded(image, columns=columns)
+        if any(rows.padding):
+            # Padding rows that are short already is quicker, and changes no pixel: Pillow brings
+            # all rows to their length first, and rounds them to bytes before it mixes them.
+            short = _resized(wide, columns.scaled_length, image.shape[0])
+            wide = _padded(short, rows=rows)
+        return _resized(wide, columns.scaled_length, rows.scaled_length)
 
-    def _resized(self, image: ImageArray) -> ImageArray:
-        size = (self.columns.scaled_length, self.rows.scaled_length)
-        if (size[1], size[0]) == image.shape[:2]:
-            return image
-        # Pillow, since OpenCV's bicubic does not antialias: small defects would flicker with pose.
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+def _padded(
+    image: ImageArray, *, rows: TileAxis | None = None, columns: TileAxis | None = None
+) -> ImageArray:
+    """Repeat the image's border until it is as long along these axes as they say."""
+    above, below = rows.padding if rows is not None else (0, 0)
+    left, right = columns.padding if columns is not None else (0, 0)
+    if not any((above, below, left, right)):
+        return image
+    return np.asarray(
+        cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE), np.uint8
+    )
+
+
+def _resized(image: ImageArray, width: int, height: int) -> ImageArray:
+    if image.shape[:2] == (height, width):
+        return image
+    # Pillow, since OpenCV's bicubic does not antialias: small defects would flicker with pose.
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
 
 
 def _blocks_of_tile(axis: TileAxis, pixels: PixelAxis, number: int) -> npt.NDArray[np.bool_]:

@@ -70,6 +70,11 @@ class TileAxis:
             tile_patches=tile,
         )
 
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Repeated edge before and after the image."""
+        return self.padding_before, self.padded_length - self.length - self.padding_before
+
     def weights(self, number: int) -> npt.NDArray[np.float64]:
         """(tile_patches,) how much a tile counts: it fades where a neighbour overlaps it."""
         weights = np.ones(self.tile_patches)

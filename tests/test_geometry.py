@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from runtime.errors import BadImageError, OptionError
 from runtime.geometry import GeometrySettings
@@ -49,6 +50,19 @@ def test_stitching_at_full_size_equals_the_papers_explicit_pipeline() -> None:
     patch_map = np.random.default_rng(0).random((37, 37)).astype(np.float32)
     stitched = GeometrySettings().for_image(1000, 1500).stitch(patch_map[None])
     assert np.abs(stitched - explicit_pipeline(patch_map, 1000, 1500)).max() < 1e-5
+
+
+@settings(max_examples=60)
+@given(height=SIZES, width=SIZES)
+def test_the_square_is_the_image_padded_and_then_resized_whatever_is_done_first(
+    height: int, width: int
+) -> None:
+    image, side = random_image(height, width), max(height, width)
+    above, left = (side - height) // 2, (side - width) // 2
+    borders = (above, side - height - above), (left, side - width - left), (0, 0)
+    padded = Image.fromarray(np.pad(image, borders, mode="edge"))
+    expected = np.asarray(padded.resize((112, 112), Image.Resampling.BICUBIC))
+    assert np.array_equal(SMALL.for_image(height, width).cut(image)[0], expected)
 
 
 @settings(max_examples=40)
