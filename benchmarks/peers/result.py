@@ -199,6 +199,6 @@ def _notes(result: PeersResult) -> list[str]:
         f"OpenVINO {result.versions.get('openvino', '')} and PyTorch "
         f"{result.versions.get('torch', '')}; anomalib {versions.get('anomalib', '')} with "
         f"OpenVINO {versions.get('openvino', '')} and PyTorch {versions.get('torch', '')}. "
-        "All in FP32."
+        "All in FP32 but for what is named bf16."
     )
     return notes

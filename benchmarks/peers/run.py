@@ -25,7 +25,9 @@ from benchmarks.peers.result import RANDOM, PeersResult, WayResult
 from benchmarks.peers.ways import (
     EXPLICIT,
     OURS,
+    OURS_BF16,
     OURS_FITTED,
+    OURS_FITTED_BF16,
     PEERS,
     Answer,
     Way,
@@ -109,15 +111,25 @@ def run_peers(settings: PeersSettings, dataset: Dataset) -> PeersResult:
         detector = stack.enter_context(Detector(exported.folder, threads=threads))
         is_trained = settings.bundle is not None
         ways = [
-            our_way(detector, want_map=True, is_trained=is_trained),
+            our_way(detector, is_trained=is_trained),
             our_way(detector, want_map=False, is_trained=is_trained),
-            *_fitted_ways(fitted, scratch, stack, teacher_weights=weights, threads=threads),
-            explicit_way(ExplicitPipeline(network), is_trained=is_trained),
         ]
+        in_bf16 = {OURS_BF16: exported.folder}
+        if fitted is not None:
+            shaped = export_product(
+                fitted, scratch / "fitted", precision="fp32", teacher_weights=weights
+            )
+            detector = stack.enter_context(Detector(shaped.folder, threads=threads))
+            ways.append(our_way(detector, is_trained=True, name=OURS_FITTED))
+            in_bf16[OURS_FITTED_BF16] = shaped.folder
+        ours_in_bf16, failures = _bf16_ways(in_bf16, stack, threads, is_trained=is_trained)
+        ways += [*ours_in_bf16, explicit_way(ExplicitPipeline(network), is_trained=is_trained)]
         training = _evenly(dataset.train, _MEMORY_BANK_IMAGES)
         _describe_to(worker, network, training, scratch / "worker", threads=threads)
-        peers, notes, failures = _prepare(worker, is_trained=is_trained)
+        wanted = [key for key in PEERS if ours_in_bf16 or not key.endswith("bf16")]
+        peers, notes, peer_failures = _prepare(worker, wanted, is_trained=is_trained)
         ways += peers
+        failures |= peer_failures
         return _measure(
             ways,
             samples,
@@ -251,21 +263,19 @@ def _open_fitted(folder: Path, square: ProductBundle) -> ProductBundle:
     return fitted
 
 
-def _fitted_ways(
-    bundle: ProductBundle | None,
-    scratch: Path,
-    stack: ExitStack,
-    *,
-    teacher_weights: Path | None,
-    threads: int,
-) -> list[Way]:
-    if bundle is None:
-        return []
-    exported = export_product(
-        bundle, scratch / "fitted", precision="fp32", teacher_weights=teacher_weights
-    )
-    detector = stack.enter_context(Detector(exported.folder, threads=threads))
-    return [our_way(detector, want_map=True, is_trained=True, name=OURS_FITTED)]
+def _bf16_ways(
+    folders: dict[str, Path], stack: ExitStack, threads: int, *, is_trained: bool
+) -> tuple[list[Way], dict[str, str]]:
+    """Ours in bf16, by name; and why there are none on a CPU that does not compute in it."""
+    ways = []
+    for name, folder in folders.items():
+        try:
+            detector = Detector(folder, threads=threads, precision="bf16")
+        except OptionError as error:
+            return [], dict.fromkeys(folders, str(error))
+        stack.enter_context(detector)
+        ways.append(our_way(detector, is_trained=is_trained, name=name))
+    return ways, {}
 
 
 def _describe_to(
@@ -296,16 +306,16 @@ def _describe_to(
 
 
 def _prepare(
-    worker: PeerWorker, *, is_trained: bool
+    worker: PeerWorker, wanted: Sequence[str], *, is_trained: bool
 ) -> tuple[list[Way], dict[str, int], dict[str, str]]:
     ways: list[Way] = []
     notes: dict[str, int] = {}
     failures: dict[str, str] = {}
-    for key, name in tqdm(PEERS.items(), "building anomalib's models", unit="model"):
+    for key in tqdm(wanted, "building anomalib's models", unit="model"):
         try:
             notes |= worker.ask("prepare", way=key)
         except PeerError as error:
-            failures[name] = str(error)
+            failures[PEERS[key]] = str(error)
             continue
         ways.append(peer_way(worker, key, is_trained=is_trained and key.startswith("l2bt")))
     return ways, notes, failures

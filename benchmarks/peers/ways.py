@@ -17,10 +17,13 @@ from runtime.region import AnomalyMap
 OURS = "L2BT Edge, OpenVINO"
 OURS_WITHOUT_MAP = "L2BT Edge, OpenVINO, no map"
 OURS_FITTED = "L2BT Edge, OpenVINO, --geometry fitted"
+OURS_BF16 = f"{OURS}, bf16"
+OURS_FITTED_BF16 = f"{OURS_FITTED}, bf16"
 EXPLICIT = "the paper's pipeline, PyTorch"
 PEERS = {
     "l2bt-torch": "anomalib L2BT, PyTorch",
     "l2bt-openvino": "anomalib L2BT, its OpenVINO export",
+    "l2bt-openvino-bf16": "anomalib L2BT, its OpenVINO export, bf16",
     "patchcore-torch": "anomalib PatchCore, PyTorch",
     "patchcore-openvino": "anomalib PatchCore, its OpenVINO export",
     "efficientad-torch": "anomalib EfficientAD-S, PyTorch",
@@ -65,7 +68,7 @@ class Way:
 
 
 def our_way(
-    detector: Detector, *, want_map: bool, is_trained: bool, name: str | None = None
+    detector: Detector, *, want_map: bool = True, is_trained: bool, name: str | None = None
 ) -> Way:
     """An exported model in process, with or without the map."""
 
