@@ -49,7 +49,7 @@ class VariantResult:
     """One way of putting the network into 8 bits.
 
     Attributes:
-        name: Its recipe's.
+        name: Its recipe's, and what the rest is computed in where that is not f32.
         about: The same in words.
         eight_bit_products: Layers with a product of matrices that OpenVINO computes in 8 bits.
         products: All of those layers, without attention that is one kernel.

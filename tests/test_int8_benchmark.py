@@ -152,7 +152,10 @@ def test_networks_in_8_bits_are_measured_and_products_replaced_where_the_student
     monkeypatch.setattr(int8, "RECIPES", [one for one in RECIPES if one.name in names])
     extent = int8.Extent(images=1, calibration=1, repetitions=3, threads=1)
     result = int8.measure(tiny_exported, small_dataset, extent)
-    weights, everywhere, linear = result.variants
+    by_name = {variant.name: variant for variant in result.variants}
+    weights, everywhere, linear = (by_name[name] for name in names)
+    rests_in_bf16 = {f"{name}, rest in bf16" for name in names}
+    assert by_name.keys() - set(names) == (rests_in_bf16 if result.bf16 is not None else set())
     assert weights.eight_bit_products == 0
     assert linear.eight_bit_products == linear.products - 7, "all but the students and the patches"
     assert weights.replaceable and linear.replaceable
