@@ -55,7 +55,7 @@ class Recipe:
 RECIPES = (
     Recipe(
         name="weights",
-        about="weights of the teacher's linear layers; computed in f32",
+        about="weights of the teacher's linear layers, not their activations",
         activations=False,
     ),
     Recipe(
