@@ -7,7 +7,7 @@ teacher is asked at each update; how good a product is after so many updates and
 is the quickest training that is as good as the best, or almost.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -15,17 +15,17 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from benchmarks.machine import Conditions, describe_machine, library_versions, read_conditions
+from benchmarks.machine import describe_machine, library_versions, read_conditions
 from benchmarks.result_files import results_folder, write_result
 from benchmarks.training_quality import (
-    Curve,
-    Recipe,
     TestFeatures,
     check_steps,
     fast_recipe,
     learn_curve,
 )
-from benchmarks.training_ways import UpdateTimes, time_ways
+from benchmarks.training_report import draw, to_markdown
+from benchmarks.training_results import TrainingResult
+from benchmarks.training_ways import time_ways
 from runtime.errors import OptionError
 from runtime.geometry import GeometrySettings
 from train.data.dataset import Dataset
@@ -33,7 +33,6 @@ from train.good_features import GoodFeatures, good_features, order_held_out_last
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from train.teacher import Teacher, load_teacher
 
-_SCHEMA = "l2bt.training_benchmark/1"
 _STEPS = (250, 500, 1000, 2000, 4000, 8000)
 _RATES = (1e-3,)
 _IMAGES_PER_UPDATE = (1, 4)
@@ -42,45 +41,6 @@ _PAPERS_IMAGES = 4
 _TOLERANCE = 0.005
 _BUDGET_S = 600.0
 app = App(name="python -m benchmarks.training", help=__doc__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """All measurements.
-
-    Attributes:
-        machine: What it ran on.
-        conditions: In which state that was.
-        versions: Versions of the libraries.
-        product: What was learned.
-        teacher: Name of the frozen network.
-        teacher_precision: What it computed in; the cache is float16 whatever that is.
-        image_size: Side of the square in px.
-        good_images: That were learned from, those held out included.
-        test_images: That the quality is of.
-        batch_patches: Of an update of the curves.
-        teacher_pass_s: Seconds that filling the cache took.
-        times: The two ways.
-        curves: Quality over steps and seconds, by learning rate.
-        recipe: The quickest training that is almost as good as the best.
-        schema: Version of this file's layout.
-    """
-
-    machine: str
-    conditions: Conditions
-    versions: dict[str, str]
-    product: str
-    teacher: str
-    teacher_precision: str
-    image_size: int
-    good_images: int
-    test_images: int
-    batch_patches: int
-    teacher_pass_s: float
-    times: UpdateTimes
-    curves: tuple[Curve, ...]
-    recipe: Recipe
-    schema: str = _SCHEMA
 
 
 @app.default
@@ -122,7 +82,6 @@ def training(
         repetitions: Turns that the two ways take, in at most ten minutes.
         out: Folder of all machines' results; the project's own by default.
     """
-    from benchmarks.training_report import draw, to_markdown
     from train.data.open_dataset import open_dataset
 
     dataset = open_dataset(data, product=product, layout=layout)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.result_files import table
-from benchmarks.training import TrainingResult
 from benchmarks.training_quality import Curve
+from benchmarks.training_results import TrainingResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -296,7 +296,13 @@ class Geometry:
     def _axis(self, axis: int, length: int) -> TileAxis:
         settings = self.settings
         if settings.kind == "tiles":
-            return TileAxis.tiles(settings, length=length, overlap=settings.overlap_wh[axis])
+            return TileAxis.tiles(
+                length=length,
+                scale=settings.scale,
+                tile_length=settings.image_size,
+                overlap=settings.overlap_wh[axis],
+                patch_size=settings.patch_size,
+            )
         return TileAxis.padded(
             length=length,
             padded_length=settings.padded_wh(self.image_height, self.image_width)[axis],

@@ -1,13 +1,9 @@
 """How one axis of an image is cut into tiles on the patch grid, and how they are blended."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from runtime.geometry import GeometrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +47,14 @@ class TileAxis:
         )
 
     @classmethod
-    def tiles(cls, settings: "GeometrySettings", *, length: int, overlap: int) -> "TileAxis":
-        """Of an image that is cut into tiles; the tiles are spread evenly."""
-        tile = settings.image_size // settings.patch_size
-        scaled = max(1, round(length * settings.scale))
-        patches = max(tile, -(-scaled // settings.patch_size))
-        step = tile - overlap // settings.patch_size
+    def tiles(
+        cls, *, length: int, scale: float, tile_length: int, overlap: int, patch_size: int
+    ) -> "TileAxis":
+        """Of an image that is resized and cut into tiles; the tiles are spread evenly."""
+        tile = tile_length // patch_size
+        scaled = max(1, round(length * scale))
+        patches = max(tile, -(-scaled // patch_size))
+        step = tile - overlap // patch_size
         count = 1 + -(-(patches - tile) // step)
         spread = np.linspace(0, patches - tile, count)
         return cls(
@@ -64,7 +62,7 @@ class TileAxis:
             padding_before=0,
             padded_length=length,
             scaled_length=scaled,
-            edge_before=(patches * settings.patch_size - scaled) // 2,
+            edge_before=(patches * patch_size - scaled) // 2,
             patches=patches,
             origins=tuple(int(origin) for origin in np.round(spread)),
             tile_patches=tile,
