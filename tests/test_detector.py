@@ -117,7 +117,8 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_to_do(exported: ExportedMo
     [
         ({"device": "tpu"}, "expected 'cpu' or 'gpu'"),
         ({"cuda_graph": True}, "cuda_graph belongs to device 'gpu'"),
-        ({"device": "gpu", "threads": 2}, "threads belong to device 'cpu'"),
+        ({"device": "gpu", "threads": 2}, "threads and streams belong to device 'cpu'"),
+        ({"device": "gpu", "streams": 2}, "threads and streams belong to device 'cpu'"),
     ],
 )
 def test_options_of_another_device_are_refused(
