@@ -26,6 +26,7 @@ from train.reference import ReferenceDetector
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from triton_repo.build import build_repository
 from triton_repo.server import ServerSettings, TritonServer
+from trt_engines.compile_check import compile_without_gpu
 
 SIZES = st.integers(1, 300)
 LANDSCAPE = GeometrySettings(image_size=112, kind="fitted", image_wh=(1500, 1000))
@@ -149,6 +150,16 @@ def test_the_shape_is_that_of_most_training_images(fitted_bundle: ProductBundle)
 def test_the_exported_network_takes_that_shape(fitted_model: ExportedModel) -> None:
     assert fitted_model.manifest.tile_wh == (112, 84)
     assert fitted_model.manifest.grid_wh == (8, 6)
+
+
+def test_the_fp16_network_compiles_for_a_gpu_as_a_square_one_does(
+    fitted_model: ExportedModel,
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    proof = compile_without_gpu(fitted_model.path_of("fp16"), "8.6").proof
+    assert proof.fused_attentions == proof.attentions == 8
+    assert proof.fp16_products == proof.products
+    assert proof.fp32_normalisations == proof.normalisations
 
 
 @pytest.fixture(scope="module")
