@@ -162,8 +162,7 @@ def pipelining_table(found: tuple[Pipelining, ...]) -> str:
     head += ["over the bare network of the same threads"]
     rows = []
     for one in found:
-        first, *others = one.streams
-        all_threads = str(first.setting.threads)
+        all_threads = str(one.streams[0].setting.threads)
         around = f"one by one ({one.around_ms:.0f} ms beside the network)"
         alone = f"{one.network_ms:.0f}"
         rows.append([one.name, around, all_threads, "1", alone, str(one.one_by_one)])
@@ -176,6 +175,6 @@ def pipelining_table(found: tuple[Pipelining, ...]) -> str:
                 f"{one.network_ms * stream.bare.median:.0f}",
                 str(stream.overlapped),
             ]
-            for stream in (first, *others)
+            for stream in one.streams
         ]
     return table(head, rows)
