@@ -94,7 +94,7 @@ def int8(
         calibration: How many training images, evenly spaced; one tile of each.
         repetitions: Turns in which each network takes one tile.
         threads: CPU threads; all cores by default.
-        out: Folder of all machines' results; the project's own by default.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     # Before anything takes time.
     require_nncf()

@@ -59,7 +59,7 @@ def overload(
         queue: Requests that may wait in the bounded server; by default so many that its queues are
             never full.
         queue_timeout_ms: How long they may; half the deadline by default.
-        out: Folder of all machines' results; the project's own by default.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     from benchmarks.overload_report import draw, to_markdown
 

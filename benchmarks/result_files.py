@@ -19,7 +19,7 @@ def results_folder(benchmark: str, out: Path | None = None) -> Path:
 
     Args:
         benchmark: Its name, such as "latency".
-        out: Folder of all machines' results; the project's own by default.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     return (out or RESULTS) / machine_name() / benchmark
 

@@ -80,7 +80,7 @@ def training(
         learning_rates: One training each; 1e-3 by default.
         batch_patches: Patches of an update, in the trainings.
         repetitions: Turns that the two ways take, in at most ten minutes.
-        out: Folder of all machines' results; the project's own by default.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     from train.data.open_dataset import open_dataset
 

@@ -35,7 +35,7 @@ def peers(
         repetitions: Turns; in each, every way inspects the same image.
         threads: CPU threads of each way; all cores by default.
         environment: Folder of the environment with anomalib; .venv-peers by default.
-        out: Folder of all machines' results; the project's own by default.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     from benchmarks.peers.connection import ENVIRONMENT
     from benchmarks.peers.result import to_markdown
