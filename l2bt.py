@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runtime.inspection import Inspection
     from runtime.region import Region
     from train.reference import ReferenceDetector
+    from triton_repo.python_models.entry import python_model
 
 # Imported when they are first used: a line PC has no torch, and the command's help no patience.
 _PUBLIC = {
@@ -44,6 +45,7 @@ _PUBLIC = {
     "ReferenceDetector": "train.reference",
     "open_inspector": "l2bt_commands",
     "open_model": "l2bt_commands",
+    "python_model": "triton_repo.python_models.entry",
     "BadImageError": "runtime.errors",
     "DatasetError": "runtime.errors",
     "EngineMismatchError": "runtime.errors",
@@ -83,6 +85,7 @@ __all__ = [
     "main",
     "open_inspector",
     "open_model",
+    "python_model",
 ]
 
 # Each command is written in the room that it belongs to, and only that room is imported.

@@ -35,6 +35,7 @@ class BankFiller:
         self._engine = engine
         self._seen: ProductTable | None = None
         self._held = [written.get(slot) for slot in range(slots)]
+        self._problems: dict[int, str] = {}
         self._lock = Lock()
 
     def update(self) -> tuple[str, ...]:
@@ -44,12 +45,22 @@ class BankFiller:
         damaged is emptied, so that its product gets errors and no other product does.
 
         Returns:
-            What was wrong, in words.
+            What was found wrong this time, in words.
         """
         # Read with the lock held: of two threads, the one with the older table must not come last.
         with self._lock:
             table = self._store.table()
             return () if table is self._seen else self._bring_to(table)
+
+    def check(self, slot: int) -> None:
+        """Refuse a slot that had to be left empty.
+
+        Raises:
+            ModelError: Its students are damaged.
+        """
+        problem = self._problems.get(slot)
+        if problem is not None:
+            raise ModelError(problem)
 
     def _bring_to(self, table: ProductTable) -> tuple[str, ...]:
         problems = []
@@ -59,6 +70,7 @@ class BankFiller:
             if wanted == self._held[slot]:
                 continue
             self._held[slot] = wanted
+            self._problems.pop(slot, None)
             if assignment is None:
                 self._engine.clear(slot)
                 continue
@@ -67,6 +79,7 @@ class BankFiller:
                 self._engine.fill(slot, students)
             except ModelError as error:
                 self._engine.clear(slot)
-                problems.append(f"slot {slot} is left empty: {error}")
+                self._problems[slot] = f"slot {slot} is left empty: {error}"
+                problems.append(self._problems[slot])
         self._seen = table
         return tuple(problems)

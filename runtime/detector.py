@@ -185,6 +185,7 @@ class EngineDetector:
     def _infer(self, prepared: "_Prepared") -> "_Inferred":
         served, tiles = prepared.served, prepared.tiles
         start = perf_counter()
+        self._make_ready(served.slot)
         patch_maps = self._open_engine().infer(tiles, np.full(len(tiles), served.slot, np.int32))
         if self._products.assigned(served.number) is None:
             raise ModelError(f"{served.card.product} was retired during the inspection")
@@ -238,6 +239,9 @@ class EngineDetector:
             return served
         scale, force = self._scale
         return replace(served, card=served.card.at_scale(scale, force=force))
+
+    def _make_ready(self, slot: int) -> None:
+        """Have the students of a slot in the engine; raises `ModelError` where they cannot be."""
 
     def close(self) -> None:
         """Release the engine; may be called twice."""
@@ -316,12 +320,10 @@ class Detector(EngineDetector):
         self._filler = BankFiller(exported.store, on_cpu, written=exported.manifest.written)
         super().__init__(on_cpu, exported.store, streams=streams)
 
-    def _serving(self, product: str | None) -> ServedProduct:
-        served = super()._serving(product)
-        problems = self._filler.update() if self._filler is not None else ()
-        if problems:
-            raise ModelError("; ".join(problems))
-        return served
+    def _make_ready(self, slot: int) -> None:
+        if self._filler is not None:
+            self._filler.update()
+            self._filler.check(slot)
 
 
 def _open_tensorrt(

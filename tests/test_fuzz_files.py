@@ -39,6 +39,7 @@ from train.import_checkpoints import CheckpointFiles, import_checkpoints
 from train.settings import TeacherSettings
 from triton_repo.check import check_repository
 from triton_repo.configs import RepositorySettings, TensorSpecs, model_configs, to_text
+from triton_repo.python_models.entry import shim_text
 
 ASSIGNMENT = Assignment(number=0, slot=0, product="plate", version=1, students_sha256="1" * 64)
 TABLE = ProductTable(
@@ -245,8 +246,8 @@ def small_repository(tmp_path: Path) -> Path:
     for name, config in model_configs(specs, RepositorySettings()).items():
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "config.pbtxt").write_text(to_text(config))
-        for needed in ("model.py", "model.plan"):
-            (tmp_path / name / "1" / needed).touch()
+        (tmp_path / name / "1" / "model.py").write_text(shim_text(name))
+        (tmp_path / name / "1" / "model.plan").touch()
     check_repository(tmp_path)
     return tmp_path
 

@@ -313,11 +313,12 @@ def test_students_that_were_damaged_on_the_disk_stop_their_own_product_alone(
     with Detector(model) as detector:
         damaged = store.version_folder("bolt", 1) / STUDENTS_NAME
         damaged.write_bytes(damaged.read_bytes()[:-4])
-        with pytest.raises(ModelError, match="slot 1 is left empty: .*cut or swapped"):
-            detector.inspect(image, product="plate")
         assert np.isfinite(detector.inspect(image, product="plate").score)
-        with pytest.raises(ModelError, match="NaN or infinity"):
-            detector.inspect(image, product="bolt")
+        for _ in range(2):
+            with pytest.raises(ModelError, match="slot 1 is left empty: .*cut or swapped"):
+                detector.inspect(image, product="bolt")
+        assert detector.read_card(product="bolt").product == "bolt"
+        assert np.isfinite(detector.inspect(image, product="plate").score)
 
 
 # The command -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The generated model repository, checked without a server."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from triton_repo.build import build_repository
 from triton_repo.check import check_repository
 from triton_repo.configs import RepositorySettings, TensorSpecs, cpu_configs, model_configs, to_text
 from triton_repo.docker import docker_command
+from triton_repo.python_models.entry import python_model
 from triton_repo.server import ServerSettings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -157,3 +159,35 @@ def test_an_engine_of_live_products_is_served_by_a_python_model(
     assert 'backend: "python"' in text
     assert 'string_value: "gpu"' in text
     assert 'key: "written"' not in (out / "preprocess" / "config.pbtxt").read_text()
+
+
+def test_a_filled_repository_holds_no_code_but_the_way_to_the_installed(repository: Path) -> None:
+    for name in ("preprocess", "engine", "postprocess"):
+        text = (repository / name / "1" / "model.py").read_text()
+        assert text == (
+            "from l2bt import python_model\n\n"
+            f'TritonPythonModel = python_model("{name}", schema="l2bt.repository/1")\n'
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from runtime.server_interface import ENSEMBLE\n",
+        'TritonPythonModel = python_model("engine", schema="l2bt.repository/0")\n',
+    ],
+    ids=["copied code", "another layout"],
+)
+def test_a_repository_of_another_layout_is_refused_with_what_to_do(
+    repository: Path, tmp_path: Path, text: str
+) -> None:
+    copy = tmp_path / "models"
+    shutil.copytree(repository, copy)
+    (copy / "engine" / "1" / "model.py").write_text(text)
+    with pytest.raises(ModelError, match=r"engine: model.py is of the layout .*l2bt repository"):
+        check_repository(copy, config_name="cpu")
+
+
+def test_a_python_model_of_another_layout_does_not_start() -> None:
+    with pytest.raises(ModelError, match=r"l2bt.repository/0.*fill the repository again"):
+        python_model("engine", schema="l2bt.repository/0")

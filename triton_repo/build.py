@@ -23,10 +23,10 @@ from triton_repo.configs import (
     model_configs,
     to_text,
 )
+from triton_repo.python_models.entry import shim_text
 
 CPU = "cpu"
 VERSION = "1"
-_SOURCES = Path(__file__).parent / "python_models"
 
 
 def build_repository(
@@ -77,7 +77,7 @@ def build_repository(
         for name, config in cpu_configs(specs, settings).items():
             atomic_write(temporary / name / "configs" / f"{CPU}.pbtxt", to_text(config))
         for name in (PREPROCESS, ENGINE, POSTPROCESS):
-            shutil.copyfile(_SOURCES / f"{name}.py", temporary / name / VERSION / "model.py")
+            atomic_write(temporary / name / VERSION / "model.py", shim_text(name))
         shutil.copytree(
             model.store.folder, temporary / ENSEMBLE / STORE, ignore=shutil.ignore_patterns(".*")
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime.errors import ModelError
 from runtime.extras import require
+from triton_repo.python_models.entry import check_schema, schema_of
 
 # shape and dtype of a tensor as the ensemble sees it
 _Signature = tuple[int, tuple[int, ...]]
@@ -72,6 +73,15 @@ def _folder_problems(folder: Path, config: Any) -> Iterator[str]:
         # Triton looks nowhere else, and a name that a configuration gives may be no name at all.
         if not any(path.name == needed and path.is_file() for path in version.iterdir()):
             yield f"{version.name}/{needed} is missing"
+        elif needed == "model.py":
+            yield from _shim_problems(version / needed)
+
+
+def _shim_problems(path: Path) -> Iterator[str]:
+    try:
+        check_schema(schema_of(path.read_text(errors="replace")), source=path.name)
+    except (ModelError, OSError) as error:
+        yield str(error)
 
 
 def _wiring_problems(config: Any, configs: dict[str, Any]) -> Iterator[str]:

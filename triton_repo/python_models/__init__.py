@@ -1,1 +1,1 @@
-"""Sources of the server's python models; each becomes a `model.py` in the generated repository."""
+"""The server's python models; `entry` is where a filled repository finds them."""
