@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from l2bt_commands import open_inspector, open_model
-    from runtime.client import Client
+    from runtime.client.client import Client
     from runtime.detector import Detector
     from runtime.errors import (
         BadImageError,
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownProductError,
     )
-    from runtime.inspection import Inspection
-    from runtime.region import Region
+    from runtime.geometry.region import Region
+    from runtime.inspections.inspection import Inspection
     from train.reference import ReferenceDetector
     from triton_repo.python_models.entry import python_model
 
 # Imported when they are first used: a line PC has no torch, and the command's help no patience.
 _PUBLIC = {
-    "Client": "runtime.client",
+    "Client": "runtime.client.client",
     "Detector": "runtime.detector",
-    "Inspection": "runtime.inspection",
-    "Region": "runtime.region",
+    "Inspection": "runtime.inspections.inspection",
+    "Region": "runtime.geometry.region",
     "ReferenceDetector": "train.reference",
     "open_inspector": "l2bt_commands",
     "open_model": "l2bt_commands",
@@ -127,14 +127,38 @@ _PRODUCT_COMMANDS = {
 }
 
 _BENCHMARKS = {
-    "latency": ("latency:latency", "How long an image takes, in process and through Triton."),
-    "throughput": ("throughput:throughput", "How many images a second, by clients and products."),
-    "roofline": ("roofline:roofline", "How near the network comes to what the machine can do."),
-    "overload": ("overload:overload", "Answers in time at up to four times the capacity."),
-    "peers": ("peers.command:peers", "Beside anomalib's models, in one run."),
-    "training": ("training:training", "How long learning takes, and what it is worth."),
-    "int8": ("int8:int8", "8-bit weights and activations on a CPU: speed and parity."),
-    "quick": ("quick:quick", "Hold today's ratios against the committed ones."),
+    "latency": (
+        "load.latency.latency:latency",
+        "How long an image takes, in process and through Triton.",
+    ),
+    "throughput": (
+        "load.throughput.throughput:throughput",
+        "How many images a second, by clients and products.",
+    ),
+    "roofline": (
+        "compute.roofline:roofline",
+        "How near the network comes to what the machine can do.",
+    ),
+    "overload": (
+        "load.overload.overload:overload",
+        "Answers in time at up to four times the capacity.",
+    ),
+    "peers": (
+        "peers.command:peers",
+        "Beside anomalib's models, in one run.",
+    ),
+    "training": (
+        "learning.training:training",
+        "How long learning takes, and what it is worth.",
+    ),
+    "int8": (
+        "compute.int8.int8:int8",
+        "8-bit weights and activations on a CPU: speed and parity.",
+    ),
+    "quick": (
+        "quick:quick",
+        "Hold today's ratios against the committed ones.",
+    ),
 }
 
 
@@ -169,7 +193,7 @@ def main() -> NoReturn:
         name="product", help="Add, activate, roll back and retire products while the line runs."
     )
     for name, (function, summary) in _PRODUCT_COMMANDS.items():
-        product.command(f"triton_repo.product_command:{function}", name=name, help=summary)
+        product.command(f"triton_repo.products.command:{function}", name=name, help=summary)
     app.command(product)
     benchmark = App(name="benchmark", help="Measure this machine; JSON, Markdown and pictures.")
     for name, (function, summary) in _BENCHMARKS.items():

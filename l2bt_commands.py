@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from runtime.client_access import ConnectionOptions
+from runtime.client.access import ConnectionOptions
 
 if TYPE_CHECKING:
-    from runtime.card_files import CardFiles
-    from runtime.client import Client
+    from runtime.client.client import Client
     from runtime.detector import EngineDetector
+    from runtime.products.store.card_files import CardFiles
 
 
 def open_model(
@@ -37,7 +37,7 @@ def open_model(
         OptionError: Device or precision cannot be had.
     """
     from runtime.errors import ModelError, OptionError
-    from runtime.exported_model import MANIFEST_NAME
+    from runtime.models.exported_model import MANIFEST_NAME
 
     folder = Path(model)
     is_exported = (folder / MANIFEST_NAME).is_file()
@@ -45,7 +45,7 @@ def open_model(
         raise OptionError("--rebuild and --engines belong to an exported model on --device gpu")
     if is_exported:
         from runtime.detector import Detector
-        from runtime.engine_store import ENGINES
+        from runtime.models.built_engines import ENGINES
 
         engines = engines or ENGINES
         if rebuild:
@@ -125,7 +125,7 @@ def open_inspector(
             "--device, --precision, --engines and --rebuild belong to --model; a server's are "
             "chosen by l2bt repository and l2bt serve"
         )
-    from runtime.client import Client
+    from runtime.client.client import Client
 
     assert server is not None
     return Client(server, transport=transport, **(connection or ConnectionOptions()).arguments())
@@ -167,9 +167,9 @@ def inspect(
         connection: To the server: patience, priority, TLS and token.
     """
     from runtime.errors import OptionError
-    from runtime.images import read_image
-    from runtime.inspect_files import find_images, inspect_files
-    from runtime.window import check_window, show_picture
+    from runtime.images.decode import read_image
+    from runtime.images.window import check_window, show_picture
+    from runtime.inspections.files import find_images, inspect_files
 
     if not paths:
         raise OptionError("name at least one image or folder")
@@ -221,8 +221,8 @@ def threshold(
         image_score: The image threshold by hand. Excludes the rates.
         pixel_value: The pixel threshold by hand. Excludes the rates.
     """
-    from runtime.card_files import CardFiles
-    from runtime.change_threshold import describe, wished_threshold
+    from runtime.inspections.change_threshold import describe, wished_threshold
+    from runtime.products.store.card_files import CardFiles
 
     files = CardFiles.find(model, product=product)
     rates_given = not (false_alarm_rate is None and region_false_alarm_rate is None)
@@ -258,9 +258,9 @@ def area(
         product: Name of the product, where there are several.
         everywhere: Look everywhere, instead of at polygons.
     """
-    from runtime.area import InspectionArea
-    from runtime.card_files import CardFiles
     from runtime.errors import OptionError
+    from runtime.geometry.area import InspectionArea
+    from runtime.products.store.card_files import CardFiles
 
     if polygons is not None and everywhere:
         raise OptionError("a file of polygons and --everywhere exclude each other; give one")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from benchmarks.results import Metrics
-    from runtime.client import Client
+    from benchmarks.evaluation.metrics.results import Metrics
+    from runtime.client.client import Client
     from runtime.detector import EngineDetector
 
 
@@ -62,13 +62,13 @@ def evaluate(
         overwrite: Replace older results in OUT.
         resume: With --products: keep the results of those that have some.
     """
-    from benchmarks.evaluate import evaluate as run
-    from benchmarks.evaluate_each import evaluate_each
-    from benchmarks.results import markdown_table
+    from benchmarks.evaluation.evaluate import evaluate as run
+    from benchmarks.evaluation.evaluate_each import evaluate_each
+    from benchmarks.evaluation.metrics.results import markdown_table
     from l2bt import open_inspector
     from runtime.errors import OptionError
     from train.data.open_dataset import open_dataset
-    from train.each_product import chosen_products, end_with_failures
+    from train.learning.each_product import chosen_products, end_with_failures
 
     def open_one(folder: Path | None) -> "EngineDetector | Client":
         return open_inspector(
@@ -160,11 +160,11 @@ def parity(
         engines: For @tensorrt: folder of all engines; trt_engines by default.
         out: Folder for parity.md and parity.json; none by default.
     """
-    from benchmarks.parity.compare import ParityLimits
-    from benchmarks.parity.run import markdown_table, run_parity, write_results
-    from benchmarks.parity.stress import Stress
-    from benchmarks.parity.ways import Places
-    from runtime.engine_store import ENGINES
+    from benchmarks.evaluation.parity.compare import ParityLimits
+    from benchmarks.evaluation.parity.run import markdown_table, run_parity, write_results
+    from benchmarks.evaluation.parity.stress import Stress
+    from benchmarks.evaluation.parity.ways import Places
+    from runtime.models.built_engines import ENGINES
     from train.data.open_dataset import open_dataset
 
     limits = ParityLimits(

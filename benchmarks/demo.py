@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.evaluate import Evaluation, evaluate
-from benchmarks.results import markdown_table
+from benchmarks.evaluation.evaluate import Evaluation, evaluate
+from benchmarks.evaluation.metrics.results import markdown_table
 from export.fuse import export_product
-from runtime.atomic_write import atomic_write, check_replaceable
-from runtime.client import Client
-from runtime.images import read_image
-from runtime.inspect_files import write_jpeg
+from runtime.client.client import Client
+from runtime.images.decode import read_image
+from runtime.inspections.files import write_jpeg
+from runtime.storage.atomic_write import atomic_write, check_replaceable
 from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.learn import learn_product
+from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
-from triton_repo.build import build_repository
-from triton_repo.server import ServerSettings, TritonServer
+from triton_repo.configuration.build import build_repository
+from triton_repo.server.server import ServerSettings, TritonServer
 
 _STEPS = 2000
 _SHEET = ("good", "dent", "scratch", "stain")

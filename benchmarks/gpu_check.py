@@ -18,18 +18,18 @@ import numpy as np
 from cyclopts import App
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine, library_versions
-from benchmarks.parity.compare import ParityResult, compare
-from benchmarks.parity.run import markdown_table
-from runtime.atomic_write import atomic_write
+from benchmarks.evaluation.parity.compare import ParityResult, compare
+from benchmarks.evaluation.parity.run import markdown_table
+from benchmarks.machine.machine import describe_machine, library_versions
 from runtime.detector import Detector, EngineDetector
-from runtime.engine_manifest import EngineManifest
+from runtime.engines.tensorrt.engine import TensorRTEngine
+from runtime.engines.tensorrt.library import load_tensorrt
+from runtime.engines.tensorrt.manifest import EngineManifest
 from runtime.errors import L2BTError, OptionError
-from runtime.exported_model import ExportedModel
 from runtime.extras import require
-from runtime.json_files import write_json
-from runtime.tensorrt_engine import TensorRTEngine
-from runtime.tensorrt_library import load_tensorrt
+from runtime.models.exported_model import ExportedModel
+from runtime.storage.atomic_write import atomic_write
+from runtime.storage.json_files import write_json
 from train.data.dataset import Dataset
 from train.data.open_dataset import open_dataset
 from trt_engines.build_engine import build_engine
@@ -113,7 +113,7 @@ def _drawn_product(folder: Path) -> tuple[ExportedModel, Dataset]:
     # With --model no torch is needed, which a Jetson may not have.
     from export.fuse import export_product
     from train.data.synthetic import SyntheticSettings, open_synthetic
-    from train.learn import learn_product
+    from train.learning.learn import learn_product
     from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
 
     dataset = open_synthetic(SyntheticSettings(train_images=60, test_good=20, test_defective=20))

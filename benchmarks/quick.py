@@ -13,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import Conditions, describe_machine, library_versions, read_conditions
-from benchmarks.result_files import results_folder, table, write_result
-from benchmarks.timing import Ratio, take_turns
-from runtime.json_files import read_json
+from benchmarks.machine.machine import (
+    Conditions,
+    describe_machine,
+    library_versions,
+    read_conditions,
+)
+from benchmarks.machine.result_files import results_folder, table, write_result
+from benchmarks.machine.timing import Ratio, take_turns
+from runtime.storage.json_files import read_json
 
 _SCHEMA = "l2bt.quick/1"
 # A ratio has moved if it is this much off, and the spreads of the two runs do not touch.
@@ -122,7 +127,7 @@ def measure_ratios() -> dict[str, Ratio]:
 def _surroundings() -> dict[str, Ratio]:
     import torch
 
-    from benchmarks.geometry_speed import TILED, draw_patch_maps, explicit_map
+    from benchmarks.compute.geometry_speed import TILED, draw_patch_maps, explicit_map
 
     geometry = TILED.for_image(1500, 2000)
     patch_maps = draw_patch_maps(geometry)
@@ -150,10 +155,10 @@ def _surroundings() -> dict[str, Ratio]:
 
 
 def _inspections(folder: Path) -> dict[str, Ratio]:
-    from benchmarks.benchmark_models import untrained_bundle
+    from benchmarks.workload.models import untrained_bundle
     from export.fuse import export_product
     from runtime.detector import Detector
-    from runtime.openvino_engine import OpenVINOEngine
+    from runtime.engines.openvino_engine import OpenVINOEngine
     from train.reference import ReferenceDetector
 
     bundle = untrained_bundle(folder / "untrained", image_size=224)
@@ -179,7 +184,7 @@ def _inspections(folder: Path) -> dict[str, Ratio]:
 
 
 def _serving(folder: Path) -> dict[str, Ratio]:
-    from benchmarks.serving_overhead import measure_overhead
+    from benchmarks.load.latency.serving_overhead import measure_overhead
 
     return {
         f"server / in process, no weight, {one.name}": Ratio.of(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from runtime.exported_model import DEFAULT_CAPACITY
-from runtime.tile_shape import describe_wh
+from runtime.geometry.tile_shape import describe_wh
+from runtime.models.exported_model import DEFAULT_CAPACITY
 
 
 def export(
@@ -28,7 +28,7 @@ def export(
         overwrite: Replace an existing folder.
     """
     from export.fuse import export_product
-    from train.bundle import open_bundle
+    from train.students.bundle import open_bundle
 
     opened = open_bundle(bundle)
     exported = export_product(

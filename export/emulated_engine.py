@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.passes.emulate_half import emulate_half
-from runtime.engine import Slots, slots_of
+from runtime.engines.engine import Slots, slots_of
+from runtime.engines.network import INPUT_NAME, OUTPUT_NAME, SLOT_NAME
 from runtime.errors import ModelError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
 
 
@@ -46,7 +46,7 @@ class EmulatedHalfEngine:
         """(N, height, width, 3) uint8 tiles to (N, rows, columns) float32 patch maps."""
         maps = []
         for tile, slot in zip(tiles, slots_of(tiles, slots), strict=True):
-            inputs = {INPUT_NAME: tile[None], PRODUCT_NAME: slot[None]}
+            inputs = {INPUT_NAME: tile[None], SLOT_NAME: slot[None]}
             maps.append(self._session.run([OUTPUT_NAME], inputs)[0])
         return np.concatenate(maps)
 

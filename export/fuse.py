@@ -3,21 +3,16 @@
 from pathlib import Path
 
 from export.trace import OPSET, bank_network, trace, write_half
-from runtime.atomic_write import atomic_folder, sha256_of_file
-from runtime.change_products import activate, add_version, create_store
+from runtime.engines.network import ONNX_NAMES
 from runtime.errors import OptionError
-from runtime.exported_model import (
-    DEFAULT_CAPACITY,
-    MANIFEST_NAME,
-    ONNX_NAMES,
-    ExportedModel,
-    Manifest,
-)
-from runtime.json_files import write_json
-from runtime.product_store import STORE, ProductStore
-from train.bundle import ProductBundle
-from train.network import PatchMapNetwork
+from runtime.models.exported_model import DEFAULT_CAPACITY, MANIFEST_NAME, ExportedModel, Manifest
+from runtime.products.store.changes import activate, add_version, create_store
+from runtime.products.store.product_store import STORE, ProductStore
+from runtime.storage.atomic_write import atomic_folder, sha256_of_file
+from runtime.storage.json_files import write_json
 from train.reference import load_network
+from train.students.bundle import ProductBundle
+from train.students.network import PatchMapNetwork
 
 # FP32 is always written: a CPU runs it, and it is what FP16 is held against.
 PRECISIONS = ("fp16", "fp32")

@@ -9,11 +9,11 @@ from export.passes.check_precision import PrecisionCounts, check_precision
 from export.passes.halve_everything import halve_everything
 from export.passes.halve_matmuls import halve_matmuls
 from export.passes.scale_query_first import scale_query_first
+from runtime.engines.network import INPUT_NAME, OUTPUT_NAME, SLOT_NAME
 from runtime.errors import ModelError
-from runtime.exported_model import INPUT_NAME, OUTPUT_NAME, PRODUCT_NAME
 from runtime.extras import require
-from train.bank import StudentBank
-from train.network import BankNetwork, PatchMapNetwork
+from train.students.bank import StudentBank
+from train.students.network import BankNetwork, PatchMapNetwork
 
 OPSET = 18
 # Two tiles, since torch.export takes a batch of one for a constant.
@@ -50,7 +50,7 @@ def trace(network: BankNetwork, path: Path) -> None:
             str(path),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT_NAME, PRODUCT_NAME],
+            input_names=[INPUT_NAME, SLOT_NAME],
             output_names=[OUTPUT_NAME],
             dynamic_shapes={"tiles": {0: batch}, "product": {0: batch}},
             external_data=False,
@@ -107,7 +107,7 @@ def check_boundary(path: Path, *, tile_wh: tuple[int, int], grid_wh: tuple[int, 
     model = onnx.load(str(path), load_external_data=False)
     expected = [
         (INPUT_NAME, onnx.TensorProto.UINT8, [*tile_wh[::-1], 3]),
-        (PRODUCT_NAME, onnx.TensorProto.INT32, []),
+        (SLOT_NAME, onnx.TensorProto.INT32, []),
         (OUTPUT_NAME, onnx.TensorProto.FLOAT, [*grid_wh[::-1]]),
     ]
     found = []

@@ -12,23 +12,23 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.bank_filler import BankFiller
-from runtime.catalogue import Catalogue, ServedProduct
-from runtime.engine import Engine, FillableEngine
-from runtime.engine_manifest import EngineMachine
-from runtime.engine_store import ENGINES, find_engine
+from runtime.engines.engine import Engine, FillableEngine
+from runtime.engines.openvino_engine import OpenVINOEngine
+from runtime.engines.tensorrt.library import load_tensorrt
+from runtime.engines.tensorrt.manifest import EngineMachine
 from runtime.errors import BadImageError, L2BTError, ModelError, OptionError
-from runtime.exported_model import ExportedModel
-from runtime.geometry import Geometry
-from runtime.images import ImageLike, load_image
-from runtime.inspection import Inspection
-from runtime.openvino_engine import OpenVINOEngine
-from runtime.pipeline import overlapped
-from runtime.product import ProductCard
-from runtime.product_store import WrittenProducts
-from runtime.region import AnomalyMap, Region
-from runtime.tensorrt_library import load_tensorrt
-from runtime.tile_buffer import TileBuffer
+from runtime.geometry.geometry import Geometry
+from runtime.geometry.tile_buffer import TileBuffer
+from runtime.images.decode import ImageLike, load_image
+from runtime.images.stream import overlapped
+from runtime.inspections.inspection import Inspection
+from runtime.models.bank_filler import BankFiller
+from runtime.models.built_engines import ENGINES, find_engine
+from runtime.models.exported_model import ExportedModel
+from runtime.products.card import ProductCard
+from runtime.products.catalogue import Catalogue, ServedProduct
+from runtime.products.judge import judge
+from runtime.products.store.product_store import WrittenProducts
 
 Self = TypeVar("Self", bound="EngineDetector")
 
@@ -329,7 +329,7 @@ class Detector(EngineDetector):
 def _open_tensorrt(
     exported: ExportedModel, precision: str | None, engines: Path, cuda_graph: bool
 ) -> tuple[FillableEngine, Catalogue]:
-    from runtime.tensorrt_engine import TensorRTEngine
+    from runtime.engines.tensorrt.engine import TensorRTEngine
 
     tensorrt, gpu = load_tensorrt()
     machine = EngineMachine.of(gpu, tensorrt.__version__)
@@ -339,30 +339,3 @@ def _open_tensorrt(
         return engine, exported.store
     advice = f"build it again with l2bt engine {exported.folder} --rebuild, or with --live-products"
     return engine, WrittenProducts(exported.store, built.manifest.written, advice=advice)
-
-
-def judge(
-    patch_maps: npt.NDArray[np.float32], geometry: Geometry, card: ProductCard, *, want_map: bool
-) -> tuple[AnomalyMap | None, float, tuple[Region, ...]]:
-    """From the network's patch maps to the map, the score and the regions of one image.
-
-    Args:
-        patch_maps: (N, rows, columns) float32, the image's tiles in order.
-        geometry: That of the image.
-        card: The product's card.
-        want_map: Whether the full-resolution map is computed.
-
-    Returns:
-        The (H, W) float32 map, None if it is not wanted; the score; the regions.
-
-    Raises:
-        ModelError: The maps hold NaN or infinity: the network or its precision is broken.
-    """
-    if not np.isfinite(patch_maps).all():
-        raise ModelError(
-            "the network gave NaN or infinity for this image; run it at a higher precision, and "
-            "look whether the product's slot in the bank is filled"
-        )
-    pixel_map = geometry.pixel_map(patch_maps)
-    anomaly_map = pixel_map.pixels() if want_map else None
-    return anomaly_map, pixel_map.score(), pixel_map.regions(card.threshold.pixel_value)

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from export.fuse import export_product
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.detector import Detector
+from runtime.engines.tensorrt.gpu import find_gpu
 from runtime.errors import GpuUnavailableError
-from runtime.exported_model import ExportedModel
-from runtime.geometry import GeometrySettings
-from runtime.gpu import find_gpu
-from runtime.images import ImageArray
-from runtime.product import ProductCard, TeacherCard, Threshold
-from train.bundle import ProductBundle
+from runtime.geometry.geometry import GeometrySettings
+from runtime.images.decode import ImageArray
+from runtime.models.exported_model import ExportedModel
+from runtime.products.card import ProductCard, TeacherCard, Threshold
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
-from train.learn import learn_product
+from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
-from triton_repo.build import build_repository
-from triton_repo.server import ServerSettings, TritonServer
+from train.students.bundle import ProductBundle
+from triton_repo.configuration.build import build_repository
+from triton_repo.server.server import ServerSettings, TritonServer
 
 SMALL_IMAGE_SIZE = 224
 

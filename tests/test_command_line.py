@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from runtime.exported_model import ExportedModel
-from runtime.images import ImageArray, read_image
+from runtime.images.decode import ImageArray, read_image
+from runtime.models.exported_model import ExportedModel
 from tests.conftest import random_image
-from triton_repo.server import TritonServer
+from triton_repo.server.server import TritonServer
 
 
 def l2bt(*arguments: object, folder: Path) -> "subprocess.CompletedProcess[str]":

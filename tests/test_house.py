@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import MissingExtraError
-from runtime.exported_model import ExportedModel
 from runtime.extras import require
+from runtime.models.exported_model import ExportedModel
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (

@@ -47,11 +47,11 @@ def train(
         thresholds: Which false alarms are acceptable.
         work: Where training works.
     """
-    from runtime.area import InspectionArea
-    from train.bundle import open_bundle
+    from runtime.geometry.area import InspectionArea
     from train.data.open_dataset import open_dataset
-    from train.each_product import chosen_products, end_with_failures, for_each_product
-    from train.learn import learn_product
+    from train.learning.each_product import chosen_products, end_with_failures, for_each_product
+    from train.learning.learn import learn_product
+    from train.students.bundle import open_bundle
 
     polygons = InspectionArea.read(area) if area is not None else None
 
@@ -126,8 +126,8 @@ def import_checkpoints(
         teacher: The teacher that they were trained on.
     """
     from train.data.open_dataset import open_dataset
-    from train.import_checkpoints import CheckpointFiles
-    from train.import_checkpoints import import_checkpoints as write
+    from train.learning.import_checkpoints import CheckpointFiles
+    from train.learning.import_checkpoints import import_checkpoints as write
 
     if (image_threshold is None) != (pixel_threshold is None):
         raise OptionError("--image-threshold and --pixel-threshold belong together; give both")

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from runtime.catalogue import SingleProduct
 from runtime.detector import EngineDetector
-from runtime.engine import Slots, slots_of
+from runtime.engines.engine import Slots, slots_of
 from runtime.errors import ModelError
-from train.bundle import ProductBundle, open_bundle
-from train.features import TILES_AT_ONCE
-from train.network import PatchMapNetwork
-from train.teacher import load_teacher, settings_of
+from runtime.products.catalogue import SingleProduct
+from train.learning.features import TILES_AT_ONCE
+from train.students.bundle import ProductBundle, open_bundle
+from train.students.network import PatchMapNetwork
+from train.teacher.teacher import load_teacher, settings_of
 
 
 class TorchEngine:

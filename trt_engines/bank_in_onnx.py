@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bank_weights import PREFIX, BankWeights
-from runtime.exported_model import ExportedModel
+from runtime.engines.bank_weights import PREFIX, BankWeights
 from runtime.extras import require
+from runtime.models.exported_model import ExportedModel
 
 
 def write_network(

@@ -8,20 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runtime.atomic_write import atomic_folder, atomic_write, sha256_of_file
-from runtime.engine_manifest import (
+from runtime.engines.tensorrt.library import TensorRTLog, load_tensorrt
+from runtime.engines.tensorrt.manifest import (
     MANIFEST_NAME,
     PLAN_NAME,
+    BuiltEngine,
     EngineMachine,
     EngineManifest,
     PrecisionProof,
     TileProfile,
 )
-from runtime.engine_store import ENGINES, BuiltEngine, engine_folder, find_engine
 from runtime.errors import EngineMismatchError, ModelError
-from runtime.exported_model import ExportedModel
-from runtime.json_files import read_json, write_json
-from runtime.tensorrt_library import TensorRTLog, load_tensorrt
+from runtime.models.built_engines import ENGINES, engine_folder, find_engine
+from runtime.models.exported_model import ExportedModel
+from runtime.storage.atomic_write import atomic_folder, atomic_write, sha256_of_file
+from runtime.storage.json_files import read_json, write_json
 from trt_engines.bank_in_onnx import write_network
 from trt_engines.build_plan import build_plan
 from trt_engines.layers import layers_of_inspector

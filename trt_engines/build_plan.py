@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.atomic_write import atomic_write
-from runtime.engine_manifest import TileProfile
+from runtime.engines.network import INPUT_NAME
+from runtime.engines.tensorrt.library import TensorRTLog
+from runtime.engines.tensorrt.manifest import TileProfile
 from runtime.errors import ModelError, OptionError
-from runtime.exported_model import INPUT_NAME
-from runtime.tensorrt_library import TensorRTLog
+from runtime.storage.atomic_write import atomic_write
 from trt_engines.options import EngineOptions
 from trt_engines.progress import progress_monitor
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.engine_store import ENGINES
+from runtime.models.built_engines import ENGINES
 from trt_engines.options import EngineOptions
 
 
@@ -24,7 +24,7 @@ def engine(
         rebuild: Replace the engine that stands there.
         options: Precision, batch sizes and the builder's effort.
     """
-    from runtime.exported_model import ExportedModel
+    from runtime.models.exported_model import ExportedModel
     from trt_engines.build_engine import build_engine
 
     built = build_engine(ExportedModel.open(model), options, engines=engines, rebuild=rebuild)

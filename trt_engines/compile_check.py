@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.engine_manifest import PrecisionProof
+from runtime.engines.tensorrt.library import TensorRTLog
+from runtime.engines.tensorrt.manifest import PrecisionProof
 from runtime.errors import MissingExtraError, ModelError
-from runtime.tensorrt_library import TensorRTLog
 from trt_engines.build_plan import build_plan
 from trt_engines.layers import layers_of_log
 from trt_engines.options import EngineOptions

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.engines.tensorrt.library import TensorRTLog, load_tensorrt
 from runtime.errors import ModelError, OptionError
 from runtime.extras import require
-from runtime.tensorrt_library import TensorRTLog, load_tensorrt
 
 if TYPE_CHECKING:
     import tensorrt as trt

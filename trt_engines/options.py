@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.engine_manifest import TileProfile
+from runtime.engines.tensorrt.manifest import TileProfile
 from runtime.errors import OptionError
 
 PRECISIONS = ("fp16", "fp32")

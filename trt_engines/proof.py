@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.engine_manifest import PrecisionProof
+from runtime.engines.tensorrt.manifest import PrecisionProof
 from runtime.errors import ModelError
 from runtime.extras import require
 from trt_engines.layers import UNKNOWN, Layer

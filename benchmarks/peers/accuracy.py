@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.image_metrics import measure_images
+from benchmarks.evaluation.metrics.image_metrics import measure_images
+from benchmarks.evaluation.metrics.pixel_metrics import PixelEvaluator
 from benchmarks.peers.explicit import at_original_size
 from benchmarks.peers.result import Accuracy, Agreement
 from benchmarks.peers.ways import Way
-from benchmarks.pixel_metrics import PixelEvaluator
 from runtime.errors import DatasetError
-from runtime.images import ImageArray
+from runtime.images.decode import ImageArray
 from train.data.dataset import Sample
 
 

@@ -37,10 +37,10 @@ def peers(
         environment: Folder of the environment with anomalib; .venv-peers by default.
         out: Folder of all machines' results; benchmarks/results by default.
     """
+    from benchmarks.machine.result_files import results_folder, write_result
     from benchmarks.peers.connection import ENVIRONMENT
     from benchmarks.peers.result import to_markdown
     from benchmarks.peers.run import PeersSettings, run_peers
-    from benchmarks.result_files import results_folder, write_result
     from runtime.errors import OptionError
     from train.data.open_dataset import open_dataset
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.peers.ways import Answer
 from runtime.errors import L2BTError, OptionError
-from runtime.images import ImageArray
+from runtime.images.decode import ImageArray
 
 ENVIRONMENT = Path(".venv-peers")
 _ADVICE = "make one in a clone of the project with: make peers-environment"

@@ -10,10 +10,10 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.explicit_blur import blur_explicitly
-from runtime.images import ImageArray
-from runtime.region import AnomalyMap
-from train.network import PatchMapNetwork
+from benchmarks.compute.explicit_blur import blur_explicitly
+from runtime.geometry.region import AnomalyMap
+from runtime.images.decode import ImageArray
+from train.students.network import PatchMapNetwork
 
 _TOP_FRACTION = 0.001
 

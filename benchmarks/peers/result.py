@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from benchmarks.machine import Conditions
+from benchmarks.machine.machine import Conditions
+from benchmarks.machine.result_files import table
+from benchmarks.machine.timing import Ratio, Timing
 from benchmarks.peers.ways import OURS, OURS_FITTED
-from benchmarks.result_files import table
-from benchmarks.timing import Ratio, Timing
-from runtime.tile_shape import describe_wh
+from runtime.geometry.tile_shape import describe_wh
 
 _SCHEMA = "l2bt.peers_benchmark/2"
 RANDOM = "random weights: speed alone"

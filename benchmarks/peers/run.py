@@ -11,13 +11,14 @@ import numpy as np
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from benchmarks.machine import (
+from benchmarks.machine.machine import (
     Conditions,
     cores,
     describe_machine,
     library_versions,
     read_conditions,
 )
+from benchmarks.machine.timing import Ratio, Timing, take_turns
 from benchmarks.peers.accuracy import measure_accuracy, measure_agreement
 from benchmarks.peers.connection import ENVIRONMENT, PeerError, PeerWorker
 from benchmarks.peers.explicit import ExplicitPipeline
@@ -36,15 +37,14 @@ from benchmarks.peers.ways import (
     our_way,
 )
 from benchmarks.peers.weights import anomalib_state, write_papers_bundle
-from benchmarks.timing import Ratio, Timing, take_turns
 from export.fuse import export_product
 from runtime.detector import Detector
 from runtime.errors import OptionError
-from runtime.images import ImageArray
-from train.bundle import ProductBundle, open_bundle
+from runtime.images.decode import ImageArray
 from train.data.dataset import Dataset, Sample
-from train.network import PatchMapNetwork
 from train.reference import load_network
+from train.students.bundle import ProductBundle, open_bundle
+from train.students.network import PatchMapNetwork
 
 # Kept in memory, so that nothing is decoded while ways take turns.
 _TIMED_IMAGES = 8

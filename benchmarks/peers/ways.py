@@ -11,8 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.peers.explicit import ExplicitPipeline
 from runtime.detector import Detector
-from runtime.images import ImageArray
-from runtime.region import AnomalyMap
+from runtime.geometry.region import AnomalyMap
+from runtime.images.decode import ImageArray
 
 OURS = "L2BT Edge, OpenVINO"
 OURS_WITHOUT_MAP = "L2BT Edge, OpenVINO, no map"

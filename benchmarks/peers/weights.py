@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.benchmark_models import OUT_OF_REACH
-from runtime.geometry import GeometrySettings
-from runtime.product import ProductCard
-from train.bundle import ProductBundle, write_bundle
-from train.network import PatchMapNetwork
-from train.teacher_weights import digest
+from benchmarks.workload.models import OUT_OF_REACH
+from runtime.geometry.geometry import GeometrySettings
+from runtime.products.card import ProductCard
+from train.students.bundle import ProductBundle, write_bundle
+from train.students.network import PatchMapNetwork
+from train.teacher.weights import digest
 
 _TEACHER = "teacher.fe.feature_extractor."
 _STUDENTS = {"forward_student.": "forward_net.", "backward_student.": "backward_net."}
@@ -37,7 +37,7 @@ def write_papers_bundle(folder: Path) -> tuple[ProductBundle, Path]:
     """
     from safetensors.torch import save_file
 
-    from benchmarks.products import papers_network
+    from benchmarks.compute.products import papers_network
 
     network = papers_network()
     trunk = network.teacher.trunk

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import DatasetError
-from runtime.images import IMAGE_SUFFIXES, ImageArray, image_size, load_image
+from runtime.images.decode import IMAGE_SUFFIXES, ImageArray, image_size, load_image
 
 Mask = npt.NDArray[np.bool_]
 

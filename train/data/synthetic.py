@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from runtime.atomic_write import atomic_folder
 from runtime.errors import OptionError
-from runtime.images import ImageArray
+from runtime.images.decode import ImageArray
+from runtime.storage.atomic_write import atomic_folder
 from train.data.dataset import GOOD, Dataset, Mask, Sample
 from train.data.synthetic_defects import Defect
 from train.data.synthetic_product import DrawnProduct, draw_product

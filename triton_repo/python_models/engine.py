@@ -11,19 +11,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.bank_filler import BankFiller
-from runtime.engine import FillableEngine
-from runtime.exported_model import (
-    INPUT_NAME,
-    MANIFEST_NAME,
-    ONNX_NAME,
-    OUTPUT_NAME,
-    PRODUCT_NAME,
-    Manifest,
-)
-from runtime.json_files import read_json
-from runtime.openvino_engine import OpenVINOEngine
-from runtime.product_store import ProductStore
+from runtime.engines.engine import FillableEngine
+from runtime.engines.network import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, SLOT_NAME
+from runtime.engines.openvino_engine import OpenVINOEngine
+from runtime.models.bank_filler import BankFiller
+from runtime.models.exported_model import MANIFEST_NAME, Manifest
+from runtime.products.store.product_store import ProductStore
+from runtime.storage.json_files import read_json
 
 
 class TritonPythonModel:
@@ -53,7 +47,7 @@ class TritonPythonModel:
         """One response a request, in order."""
         batches = [_input(request, INPUT_NAME) for request in requests]
         tiles = batches[0] if len(batches) == 1 else np.concatenate(batches)
-        slots = np.concatenate([_input(request, PRODUCT_NAME).reshape(-1) for request in requests])
+        slots = np.concatenate([_input(request, SLOT_NAME).reshape(-1) for request in requests])
         try:
             # After the requests arrived, so that the bank is at least as new as what they ask for.
             self._update_bank()
@@ -80,8 +74,8 @@ class TritonPythonModel:
 
 
 def _open_tensorrt(version: Path) -> FillableEngine:
-    from runtime.engine_store import open_here
-    from runtime.tensorrt_engine import TensorRTEngine
+    from runtime.engines.tensorrt.engine import TensorRTEngine
+    from runtime.models.built_engines import open_here
 
     return TensorRTEngine(open_here(version))
 

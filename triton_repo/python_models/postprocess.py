@@ -9,13 +9,7 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.catalogue import ServedProduct
-from runtime.detector import judge
-from runtime.errors import L2BTError, ServerUnavailableError
-from runtime.exported_model import OUTPUT_NAME
-from runtime.inspection import Inspection
-from runtime.product_store import ProductStore
-from runtime.server_interface import (
+from runtime.client.wire import (
     ANOMALY_MAP,
     ASSIGNMENT,
     DETAILS,
@@ -29,7 +23,13 @@ from runtime.server_interface import (
     WANT_MAP,
     printable,
 )
-from triton_repo.product_metrics import ProductMetrics
+from runtime.engines.network import OUTPUT_NAME
+from runtime.errors import L2BTError, ServerUnavailableError
+from runtime.inspections.inspection import Inspection
+from runtime.products.catalogue import ServedProduct
+from runtime.products.judge import judge
+from runtime.products.store.product_store import ProductStore
+from triton_repo.python_models.metrics import ProductMetrics
 
 _DETAILS = (
     "product",

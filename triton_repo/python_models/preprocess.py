@@ -9,12 +9,7 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from runtime.catalogue import Catalogue
-from runtime.errors import BadImageError, InputError, L2BTError
-from runtime.exported_model import INPUT_NAME, PRODUCT_NAME
-from runtime.images import ImageArray, check_image, decode_image, encoded_size
-from runtime.product_store import ProductStore, WrittenProducts
-from runtime.server_interface import (
+from runtime.client.wire import (
     ASSIGNMENT,
     ENCODED,
     IMAGE,
@@ -24,7 +19,12 @@ from runtime.server_interface import (
     WANT_CARD,
     printable,
 )
-from runtime.tile_buffer import TileBuffer
+from runtime.engines.network import INPUT_NAME, SLOT_NAME
+from runtime.errors import BadImageError, InputError, L2BTError
+from runtime.geometry.tile_buffer import TileBuffer
+from runtime.images.decode import ImageArray, check_image, decode_image, encoded_size
+from runtime.products.catalogue import Catalogue
+from runtime.products.store.product_store import ProductStore, WrittenProducts
 
 
 class TritonPythonModel:
@@ -102,7 +102,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),
-                pb_utils.Tensor(PRODUCT_NAME, np.full((len(tiles), 1), served.slot, np.int32)),
+                pb_utils.Tensor(SLOT_NAME, np.full((len(tiles), 1), served.slot, np.int32)),
                 pb_utils.Tensor(ASSIGNMENT, np.array([served.number], np.int64)),
                 pb_utils.Tensor(IMAGE_SIZE, np.array([height, width], np.int32)),
                 pb_utils.Tensor(STAMPS_NS, stamps_ns),

@@ -1,0 +1,1 @@
+"""How near the network and what surrounds it come to what a machine can do."""

@@ -1,0 +1,1 @@
+"""8-bit weights and activations on a CPU: recipes, and what each is worth."""

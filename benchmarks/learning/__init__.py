@@ -1,0 +1,1 @@
+"""How long learning takes, and what it is worth."""

@@ -1,0 +1,1 @@
+"""Questions to a detector or a server, and what becomes of them."""

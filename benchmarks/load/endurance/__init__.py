@@ -1,0 +1,1 @@
+"""Long runs, and faults on purpose."""

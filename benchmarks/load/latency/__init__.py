@@ -1,0 +1,1 @@
+"""How long an image takes, in process and through Triton."""

@@ -1,0 +1,1 @@
+"""Answers in time at more load than a server can take."""

@@ -1,0 +1,1 @@
+"""How many images a second, by clients and products."""

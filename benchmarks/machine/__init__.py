@@ -1,0 +1,1 @@
+"""What ran a benchmark, for how long, and where its results lie."""

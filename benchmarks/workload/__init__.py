@@ -1,0 +1,1 @@
+"""What benchmarks send: models, products, images and questions."""

@@ -1,0 +1,21 @@
+"""An image whose right answer is known: nobody is fast by being wrong."""
+
+from dataclasses import dataclass
+
+from runtime.images.decode import ImageArray
+
+# A score in process and through the server, or on other threads, adds in another order.
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """An image or its file's bytes, its product, and the score that it has in process."""
+
+    image: ImageArray | bytes
+    product: str
+    score: float
+
+    def is_right(self, score: float) -> bool:
+        """Whether an answer is the detector's."""
+        return abs(score - self.score) <= _TOLERANCE * abs(self.score)

@@ -1,0 +1,1 @@
+"""Inspecting by a Triton server."""

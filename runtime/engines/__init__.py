@@ -1,0 +1,1 @@
+"""What runs the network: OpenVINO on a CPU, TensorRT on a GPU."""

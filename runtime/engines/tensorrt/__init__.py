@@ -1,0 +1,1 @@
+"""TensorRT engines, and the GPU that they run on."""

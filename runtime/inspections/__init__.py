@@ -1,0 +1,1 @@
+"""What an inspection finds, and what is made of it."""

@@ -1,0 +1,138 @@
+"""Choosing a product's thresholds anew: by a false-alarm rate, by further good images, by hand."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from runtime.errors import ModelError, OptionError
+from runtime.inspections.files import find_images
+from runtime.inspections.inspection import Inspector
+from runtime.products.card import Calibration, ProductCard, Threshold
+from runtime.products.conformal import (
+    calibrate,
+    check_false_alarm_rate,
+    choose_threshold,
+    images_needed,
+    lowest_rate,
+)
+from runtime.products.store.card_files import CardFiles
+
+_REMEDY = "Give more with --good FOLDER, or hold out more in training (--held-out)"
+# A map and the regions in it are computed in different orders, which differ in their last bits.
+_ROUNDING = 1e-6
+_RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+def wished_threshold(
+    files: CardFiles,
+    *,
+    false_alarm_rate: float | None,
+    region_false_alarm_rate: float | None,
+    image_score: float | None,
+    pixel_value: float | None,
+    good: Path | None,
+    open_detector: Callable[[], AbstractContextManager[Inspector]],
+) -> tuple[Threshold, Calibration | None]:
+    """The thresholds that were asked for, and the evidence that goes with them.
+
+    Args:
+        files: The product's cards.
+        false_alarm_rate: Share of good images that may be judged defective.
+        region_false_alarm_rate: Share of good images that may have a region.
+        image_score: Image threshold by hand; the old one stays where only the other is given.
+        pixel_value: Pixel threshold by hand.
+        good: Folder of good images to take as evidence.
+        open_detector: Opens the model that inspects them.
+
+    Raises:
+        OptionError: The wishes exclude each other, or there are too few good images.
+        ModelError: The card holds no evidence.
+        BadImageError: An image cannot be used, or there is none.
+    """
+    by_hand = (image_score, pixel_value) != (None, None)
+    if by_hand and (
+        good is not None or (false_alarm_rate, region_false_alarm_rate) != (None, None)
+    ):
+        raise OptionError(
+            "--image-score and --pixel-value are thresholds by hand and exclude "
+            "--false-alarm-rate, --region-false-alarm-rate and --good"
+        )
+    if by_hand:
+        return _by_hand(files.card, image_score, pixel_value), files.card.calibration
+    calibration = files.card.calibration
+    if good is not None:
+        if files.is_repository:
+            raise OptionError(
+                "--good needs a model to inspect with: change the exported model's threshold, then "
+                "fill the repository again (l2bt repository MODEL --overwrite)"
+            )
+        paths = find_images([good])
+        for name, rate in (
+            ("false-alarm rate", false_alarm_rate),
+            ("region false-alarm rate", region_false_alarm_rate),
+        ):
+            # Before the images are inspected, not after it.
+            check_false_alarm_rate(rate, len(paths), name=name, remedy=_REMEDY)
+        with open_detector() as detector:
+            calibration = calibrate(_good_images(detector, paths, files.card.product))
+    if calibration is None:
+        raise ModelError(
+            f"{files.path} holds no scores of good images; give some with --good FOLDER, or "
+            "the thresholds by hand with --image-score and --pixel-value"
+        )
+    threshold = choose_threshold(
+        calibration,
+        false_alarm_rate=false_alarm_rate,
+        region_false_alarm_rate=region_false_alarm_rate,
+        remedy=_REMEDY,
+    )
+    return threshold, calibration
+
+
+def describe(card: ProductCard) -> str:
+    """A product's thresholds and what they rest on, as text."""
+    threshold = card.threshold
+    lines = [
+        f"product {card.product}",
+        f"image threshold {threshold.image_score:.6g}, pixel threshold {threshold.pixel_value:.6g}",
+        threshold.method,
+    ]
+    if card.calibration is not None and not card.calibration.seen_in_training:
+        count = len(card.calibration.scores)
+        can = [f"{rate:g}" for rate in _RATES_SHOWN if images_needed(rate) <= count]
+        cannot = [
+            f"{rate:g} ({images_needed(rate) - count} images missing)"
+            for rate in _RATES_SHOWN
+            if images_needed(rate) > count
+        ]
+        lines.append(f"with {count} good images --false-alarm-rate can be {lowest_rate(count)} or")
+        lines[-1] += f" more, such as {', '.join(can)}" if can else " more"
+        if cannot:
+            lines.append(f"too low: {', '.join(cannot)}")
+    return "\n".join(lines)
+
+
+def _by_hand(card: ProductCard, image_score: float | None, pixel_value: float | None) -> Threshold:
+    for name, value in (("--image-score", image_score), ("--pixel-value", pixel_value)):
+        if value is not None and not math.isfinite(value):
+            raise OptionError(f"{name} is {value}; expected a finite number")
+    old = card.threshold
+    return Threshold(
+        image_score=old.image_score if image_score is None else image_score,
+        pixel_value=old.pixel_value if pixel_value is None else pixel_value,
+        method=f"given by hand; before: {old.method.removeprefix('given by hand; before: ')}",
+        good_images=0,
+    )
+
+
+def _good_images(
+    detector: Inspector, paths: Sequence[Path], product: str
+) -> Iterator[tuple[str, float, float, float]]:
+    for path in tqdm(paths, desc="good images", unit="image"):
+        found = detector.inspect(path, product=product)
+        assert found.anomaly_map is not None
+        peak = float(found.anomaly_map.max()) * (1 + _ROUNDING)
+        yield path.name, found.score, peak, found.mean_residual

@@ -1,0 +1,1 @@
+"""Exported models, their engines and their banks of students."""

@@ -1,0 +1,1 @@
+"""What is known about a product, and how an image is judged by it."""

@@ -1,0 +1,139 @@
+"""Thresholds from good images alone, with the false-alarm rate that they keep.
+
+Take n good images that the students were not trained on. If the next good part is like them
+(exchangeable), its score is equally likely to have each of the n + 1 ranks among theirs. So it
+exceeds their k-th lowest score with a probability of at most 1 - k / (n + 1): the split conformal
+quantile (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005). No defect is
+needed, and no distribution is assumed.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from runtime.errors import OptionError
+from runtime.products.card import Calibration, Threshold
+
+# Rates are given in decimal: 1 / 0.01 must not become a hundred and a bit.
+_ROUNDING = 1e-9
+
+
+def images_needed(false_alarm_rate: float) -> int:
+    """Good images without which no threshold can keep the rate: 1 / rate - 1, rounded up."""
+    return math.ceil(1 / false_alarm_rate - 1 - _ROUNDING)
+
+
+def lowest_rate(images: int) -> str:
+    """The lowest rate that so many good images can keep, rounded up, as text."""
+    digits = max(4, 2 + len(str(images)))
+    return f"{math.ceil(10**digits / (images + 1)) / 10**digits:.{digits}f}"
+
+
+def check_false_alarm_rate(rate: float | None, images: int, *, name: str, remedy: str) -> None:
+    """Refuse a rate that this many good images cannot keep.
+
+    Args:
+        rate: The wished rate; None is the lowest that the images can keep.
+        images: Held-out good images.
+        name: What to call the rate in the error.
+        remedy: What the user can do, for the error.
+
+    Raises:
+        OptionError: The rate is no number between 0 and 1, or there are too few images.
+    """
+    if rate is None:
+        return
+    if not 0 < rate < 1:
+        raise OptionError(f"{name} is {rate}; expected a share between 0 and 1, such as 0.02")
+    needed = images_needed(rate)
+    if images < needed:
+        raise OptionError(
+            f"{name} {rate:g} needs {needed} good images that were not trained on; there are "
+            f"{images}, so {needed - images} are missing. {remedy}, or wish for a rate of "
+            f"{lowest_rate(images)} or more"
+        )
+
+
+def conformal_rank(images: int, false_alarm_rate: float | None) -> int:
+    """Which of the images' scores, counted from the lowest as 1, is the threshold."""
+    if false_alarm_rate is None:
+        return images
+    return min(images, math.ceil((images + 1) * (1 - false_alarm_rate) - _ROUNDING))
+
+
+def calibrate(
+    images: Iterable[tuple[str, float, float, float]], *, seen_in_training: bool = False
+) -> Calibration:
+    """Collect the evidence of good images.
+
+    Args:
+        images: Name, score, highest map value and mean residual of each, of at least one.
+        seen_in_training: Whether the students were trained on them.
+    """
+    names, scores, peaks, residuals = zip(*images, strict=True)
+    return Calibration(
+        images=names,
+        scores=scores,
+        peaks=peaks,
+        residuals=residuals,
+        seen_in_training=seen_in_training,
+    )
+
+
+def choose_threshold(
+    calibration: Calibration,
+    *,
+    false_alarm_rate: float | None = None,
+    region_false_alarm_rate: float | None = None,
+    remedy: str = "Hold out more (--held-out), or give more (l2bt threshold --good)",
+) -> Threshold:
+    """The thresholds that keep the wished false-alarm rates.
+
+    Args:
+        calibration: Scores of good images.
+        false_alarm_rate: Share of good images that may be judged defective; the lowest that the
+            images can keep, 1 / (n + 1), if left out.
+        region_false_alarm_rate: Share of good images that may have a region; the same if left out.
+        remedy: What the user can do about too few images.
+
+    Raises:
+        OptionError: A rate is no share, or there are too few images for it.
+    """
+    count = len(calibration.scores)
+    for name, rate in (
+        ("false-alarm rate", false_alarm_rate),
+        ("region false-alarm rate", region_false_alarm_rate),
+    ):
+        check_false_alarm_rate(rate, count, name=name, remedy=remedy)
+    if region_false_alarm_rate is None:
+        region_false_alarm_rate = false_alarm_rate
+    image_rank = conformal_rank(count, false_alarm_rate)
+    pixel_rank = conformal_rank(count, region_false_alarm_rate)
+    return Threshold(
+        image_score=_ranked(calibration.scores, image_rank),
+        pixel_value=_ranked(calibration.peaks, pixel_rank),
+        method=_method(count, image_rank, pixel_rank, seen=calibration.seen_in_training),
+        good_images=count,
+        false_alarm_rate=None if calibration.seen_in_training else 1 - image_rank / (count + 1),
+        region_false_alarm_rate=(
+            None if calibration.seen_in_training else 1 - pixel_rank / (count + 1)
+        ),
+    )
+
+
+def _ranked(values: Sequence[float], rank: int) -> float:
+    return sorted(values)[rank - 1]
+
+
+def _method(count: int, image_rank: int, pixel_rank: int, *, seen: bool) -> str:
+    place = f"number {image_rank} of {count} good images by score"
+    peak = f"number {pixel_rank} by highest map value"
+    if seen:
+        return (
+            f"{place}, {peak}; the students were trained on them, so no false-alarm rate is "
+            "guaranteed: expect more than one in that many"
+        )
+    return (
+        f"{place}, {peak}, none of them trained on; a good part that is like them exceeds the "
+        f"first with a probability of at most {1 - image_rank / (count + 1):.2%}, and has a "
+        f"region with one of at most {1 - pixel_rank / (count + 1):.2%}"
+    )

@@ -1,0 +1,1 @@
+"""Numbered versions of products beside the network that they share."""

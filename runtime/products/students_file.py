@@ -1,0 +1,54 @@
+"""The students' weights of one product, as `students.safetensors` in its bundle."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from runtime.engines.bank_weights import Tensors
+from runtime.errors import ModelError
+from runtime.storage.atomic_write import sha256_of_file
+
+STUDENTS_NAME = "students.safetensors"
+
+
+def check_students(path: Path, *, sha256: str) -> None:
+    """Check that a file of students is the one that its card names.
+
+    Args:
+        path: The file.
+        sha256: What the card says.
+
+    Raises:
+        ModelError: It is missing, cut or swapped.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; {path.parent} is no whole product bundle")
+    found = sha256_of_file(path)
+    if found != sha256:
+        raise ModelError(
+            f"{path} has SHA-256 {found[:12]}..., its card says {sha256[:12]}...: it was cut or "
+            "swapped; train the product again"
+        )
+
+
+def read_students(path: Path, *, sha256: str) -> Tensors:
+    """Read students without PyTorch.
+
+    Args:
+        path: The file.
+        sha256: What the card says.
+
+    Returns:
+        (D, D) weights and (D,) biases, float32, by name.
+
+    Raises:
+        ModelError: The file is missing, cut or swapped, or holds something else.
+    """
+    check_students(path, sha256=sha256)
+    try:
+        tensors: Tensors = load(path.read_bytes())
+    except (SafetensorError, KeyError, ValueError) as error:
+        # KeyError for a type, ValueError for a shape that NumPy does not have.
+        raise ModelError(f"{path} holds no tensors that can be used: {error}") from error
+    return tensors

@@ -1,0 +1,1 @@
+"""Signatures of product bundles."""

@@ -1,0 +1,193 @@
+"""Learning a product: from a data set to a product bundle."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from tqdm import tqdm
+
+from runtime.errors import OptionError, TrainingError
+from runtime.geometry.area import InspectionArea
+from runtime.geometry.geometry import GeometrySettings
+from runtime.products.card import CARD_NAME, Calibration, ProductCard, check_product_name
+from runtime.products.conformal import calibrate, check_false_alarm_rate, choose_threshold
+from runtime.storage.atomic_write import check_replaceable
+from train.data.dataset import Dataset
+from train.learning.fit import FitResult, fit
+from train.learning.good_features import (
+    GoodFeatures,
+    cached_patch_maps,
+    good_features,
+    order_held_out_last,
+)
+from train.learning.loggers import open_log
+from train.settings import (
+    FitSettings,
+    GeometryOptions,
+    TeacherSettings,
+    ThresholdSettings,
+    WorkSettings,
+)
+from train.students.bundle import ProductBundle, write_bundle
+from train.students.students import Students
+from train.teacher.teacher import load_teacher
+
+
+def learn_product(
+    dataset: Dataset,
+    out: Path,
+    *,
+    teacher_settings: TeacherSettings,
+    fit_settings: FitSettings,
+    geometry: GeometryOptions | None = None,
+    area: InspectionArea | None = None,
+    threshold_settings: ThresholdSettings | None = None,
+    work: WorkSettings | None = None,
+) -> ProductBundle:
+    """Train a product's students and write its bundle.
+
+    Args:
+        dataset: Only its good training images are used.
+        out: The bundle's folder.
+        teacher_settings: Which teacher.
+        fit_settings: How the students are trained.
+        geometry: How images are brought to the network; the padded square of 518 px if left out.
+        area: Where images are looked at; everywhere if left out.
+        threshold_settings: The false-alarm rates that the thresholds shall keep.
+        work: Where to work.
+
+    Raises:
+        DatasetError: There are fewer than two good images.
+        OptionError: The product's name is unfit, `out` exists, an interrupted run is in the way, or
+            an option cannot be met.
+        TrainingError: The loss is no finite number.
+    """
+    work = work or WorkSettings()
+    rates = threshold_settings or ThresholdSettings()
+    folder = work.folder_for(out)
+    features_folder, state_path = folder / "features", folder / "state.pt"
+    check_product_name(dataset.product)
+    check_replaceable(out, replace=work.overwrite, marker=CARD_NAME)
+    if state_path.exists() and not work.resume:
+        raise OptionError(
+            f"an interrupted run lies in {folder}; go on with it by --resume, or delete the folder"
+        )
+    samples, held_out = order_held_out_last(dataset, fit_settings)
+    for name, rate in rates.by_name.items():
+        # Before the work, not after it.
+        check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
+    options = geometry or GeometryOptions()
+    image_wh = dataset.usual_image_wh() if options.geometry == "fitted" else None
+    teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
+    settings = options.settings(teacher.patch_size, image_wh)
+    data_fingerprint = dataset.fingerprint()
+    features = good_features(
+        teacher,
+        samples,
+        settings,
+        held_out=held_out,
+        teacher_precision=teacher_settings.teacher_precision,
+        data_fingerprint=data_fingerprint,
+        folder=features_folder,
+        area=area,
+    )
+    log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
+    try:
+        result = fit(
+            features.train_tokens,
+            features.held_out_tokens,
+            fit_settings,
+            state_path=state_path,
+            device=teacher_settings.device,
+            log=log,
+        )
+    except TrainingError:
+        state_path.unlink(missing_ok=True)
+        raise
+    finally:
+        if log is not None:
+            log.close()
+    calibration = _calibrate(features, result.students, settings, area)
+    print(
+        f"{result.steps} student updates from the cache; the teacher saw each of the "
+        f"{len(samples)} images once ({features.cache.teacher_images} of them in this run)"
+    )
+    card = ProductCard(
+        product=dataset.product,
+        teacher=teacher.card,
+        geometry=settings,
+        area=area,
+        trained_scale=settings.scale,
+        threshold=choose_threshold(
+            calibration,
+            false_alarm_rate=rates.false_alarm_rate,
+            region_false_alarm_rate=rates.region_false_alarm_rate,
+        ),
+        calibration=calibration,
+        students_sha256="",
+        training=_evidence(
+            dataset, data_fingerprint, fit_settings, teacher_settings, result, features
+        ),
+        versions=library_versions(),
+    )
+    bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
+    state_path.unlink(missing_ok=True)
+    if not work.keep_features:
+        shutil.rmtree(features_folder)
+        # A work folder of the user's may hold something else.
+        with suppress(OSError):
+            folder.rmdir()
+    return bundle
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides a training's numbers."""
+    names = ("l2bt-edge", "torch", "timm", "numpy", "pillow", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _calibrate(
+    features: GoodFeatures,
+    students: Students,
+    geometry: GeometrySettings,
+    area: InspectionArea | None,
+) -> Calibration:
+    cache = features.cache
+
+    def held_out() -> Iterator[tuple[str, float, float, float]]:
+        numbers = range(features.first_held_out, len(cache.image_sizes))
+        for number in tqdm(numbers, desc="threshold", unit="image"):
+            patch_maps = cached_patch_maps(cache.tokens_of(number), students, geometry.grid_wh)
+            cut = geometry.for_image(*cache.image_sizes[number], area=area)
+            pixel_map = cut.pixel_map(patch_maps)
+            residual = float(patch_maps.mean())
+            yield features.samples[number].name, pixel_map.score(), pixel_map.peak(), residual
+
+    return calibrate(held_out())
+
+
+def _evidence(
+    dataset: Dataset,
+    fingerprint: str,
+    settings: FitSettings,
+    teacher_settings: TeacherSettings,
+    result: FitResult,
+    features: GoodFeatures,
+) -> dict[str, str | int | float | None]:
+    return {
+        "data_layout": dataset.layout,
+        "data_sha256": fingerprint,
+        "good_images": len(dataset.train),
+        "teacher_passes": len(features.cache.image_sizes),
+        "teacher_precision": teacher_settings.teacher_precision,
+        "seed": settings.seed,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "batch_patches": settings.batch_patches,
+        "lr": settings.lr,
+        "train_loss": result.train_loss,
+        "validation_loss": result.validation_loss,
+    }

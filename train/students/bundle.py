@@ -1,0 +1,71 @@
+"""The product bundle: what training leaves, `students.safetensors` with the card beside it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from runtime.errors import ModelError
+from runtime.products.card import CARD_NAME, ProductCard
+from runtime.products.students_file import STUDENTS_NAME, check_students
+from runtime.storage.atomic_write import atomic_folder, atomic_write, sha256_of_file
+from train.students.students import Students
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductBundle:
+    """A checked bundle.
+
+    Attributes:
+        folder: Where it stands.
+        card: Its product's card.
+        students: The trained pair, on the CPU, in evaluation mode.
+    """
+
+    folder: Path
+    card: ProductCard
+    students: Students
+
+
+def write_bundle(
+    folder: Path, card: ProductCard, students: Students, *, overwrite: bool = False
+) -> ProductBundle:
+    """Write a bundle, whole or not at all; the card's students' checksum is filled in.
+
+    Raises:
+        OptionError: `folder` exists and `overwrite` is false.
+    """
+    with atomic_folder(folder, marker=CARD_NAME, replace=overwrite) as temporary:
+        state = {key: value.contiguous() for key, value in students.state_dict().items()}
+        weights = temporary / STUDENTS_NAME
+        atomic_write(weights, save(state))
+        card = replace(card, students_sha256=sha256_of_file(weights))
+        card.write(temporary / CARD_NAME)
+    return ProductBundle(folder=folder, card=card, students=students.eval())
+
+
+def open_bundle(folder: Path) -> ProductBundle:
+    """Read a bundle and check that its parts belong together.
+
+    Raises:
+        ModelError: A file is missing, cut or swapped, or the students do not fit the card.
+    """
+    weights = folder / STUDENTS_NAME
+    card = ProductCard.read(folder / CARD_NAME)
+    check_students(weights, sha256=card.students_sha256)
+    try:
+        state = {name: tensor.float() for name, tensor in load(weights.read_bytes()).items()}
+        # The width on a card may be any number; there it takes no memory until it is seen to fit.
+        with torch.device("meta"):
+            students = Students(card.teacher.dimension)
+        students.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"{weights} does not hold two students of width {card.teacher.dimension}: {error}"
+        ) from error
+    with torch.no_grad():
+        if not all(bool(value.isfinite().all()) for value in students.parameters()):
+            raise ModelError(f"{weights} holds NaN or infinity; train the product again")
+    return ProductBundle(folder=folder, card=card, students=students.eval())

@@ -1,0 +1,1 @@
+"""The frozen vision transformer, and where its weights come from."""

@@ -1,0 +1,1 @@
+"""The model repository: its configurations, how it is filled, and its check."""

@@ -1,0 +1,385 @@
+"""The models' configurations: typed here, turned into Triton's protobuf, never edited by hand.
+
+The ensemble has three steps. `preprocess` and `postprocess` take one image a request (their maximum
+batch is 0); the engine batches, so that tiles of concurrent requests run together.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from runtime.client.client import PRIORITIES
+from runtime.client.wire import (
+    ANOMALY_MAP,
+    ASSIGNMENT,
+    DETAILS,
+    ENCODED,
+    IMAGE,
+    IMAGE_SIZE,
+    REGION_COLUMNS,
+    REGIONS,
+    SCORE,
+    STAMPS_NS,
+    VERDICT,
+)
+from runtime.engines.network import INPUT_NAME, OUTPUT_NAME, SLOT_NAME
+from runtime.engines.tensorrt.manifest import PLAN_NAME, EngineManifest, TileProfile
+from runtime.errors import OptionError
+from runtime.extras import require
+from runtime.products.store.product_store import ENSEMBLE
+
+PREPROCESS, ENGINE, POSTPROCESS = "preprocess", "engine", "postprocess"
+_MOST_TILES = 128
+_LONGEST_WAIT_US = 3_600_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepositorySettings:
+    """What is chosen when a repository is generated.
+
+    Attributes:
+        max_batch_tiles: The most tiles that the engine runs at once, and so the most that an image
+            may need: one of more is refused before it is cut. By default a TensorRT engine's
+            largest batch; without one 128, which are 24 megapixels at full scale.
+        max_megapixels: The largest image that is decoded, in millions of pixels; it bounds what one
+            request can make the server allocate.
+        max_queue_delay_us: How long a tile waits for others to run with, in microseconds.
+        max_queue_requests: Requests that may wait; more are refused at once.
+        queue_timeout_ms: How long a request may wait in a queue before it is refused, in
+            milliseconds. With 0 it waits as long as its client does, but in the queue of an engine
+            that runs several requests together, which Triton then works off whatever their age.
+        image_instances: Processes for `preprocess` and for `postprocess`, so that requests overlap.
+        cpu_precision: "f32" or "bf16", for the engine on a CPU.
+        cpu_instances: Processes of the engine on a CPU, each with a network of its own.
+        cpu_threads: Threads of each of them; 0 for all cores.
+        gpu_instances: Execution contexts of the engine on a GPU, which overlap copies and work.
+        cuda_graphs: On a GPU, launch small batches as recorded CUDA graphs.
+    """
+
+    max_batch_tiles: int | None = None
+    max_megapixels: float = 100.0
+    max_queue_delay_us: int = 500
+    max_queue_requests: int = 64
+    queue_timeout_ms: int = 0
+    image_instances: int = 2
+    cpu_precision: str = "f32"
+    cpu_instances: int = 1
+    cpu_threads: int = 0
+    gpu_instances: int = 1
+    cuda_graphs: Annotated[bool, Parameter(negative="--no-cuda-graphs")] = True
+
+    def __post_init__(self) -> None:
+        counts = ("max_queue_requests", "image_instances", "cpu_instances", "gpu_instances")
+        for name in ("max_batch_tiles", *counts):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} is {value}; expected at least 1")
+        for name in ("max_queue_delay_us", "queue_timeout_ms", "cpu_threads"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not self.max_megapixels > 0:
+            raise OptionError(f"max_megapixels is {self.max_megapixels}; expected more than 0")
+        if self.cpu_precision not in ("f32", "bf16"):
+            raise OptionError(f"cpu_precision is {self.cpu_precision!r}; expected 'f32' or 'bf16'")
+
+    def for_engine(self, profile: TileProfile, *, name: str) -> "RepositorySettings":
+        """The same for a TensorRT engine, whose largest batch is the limit.
+
+        Args:
+            profile: The engine's batch sizes.
+            name: The engine's folder, for the error.
+
+        Raises:
+            OptionError: More tiles are asked for than the engine takes.
+        """
+        wanted = self.max_batch_tiles or profile.largest
+        if wanted > profile.largest:
+            raise OptionError(
+                f"max_batch_tiles is {wanted}, but the engine in {name} takes {profile.largest} at "
+                f"once; build it with l2bt engine --largest-batch {wanted} --rebuild, or ask for "
+                "fewer"
+            )
+        return replace(self, max_batch_tiles=wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: The tensor's name.
+        dtype: Triton's name of its type, such as "TYPE_UINT8".
+        dims: Its shape without the batch; -1 is any size.
+        flattened: Whether the model takes the batch alone of a shape of (N, 1).
+        optional: Whether a request may leave it out.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+    flattened: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpecs:
+    """All tensors that the four models exchange, for tiles of one size.
+
+    Attributes:
+        tile_wh: Width and height of a tile in px.
+        grid_wh: Width and height of its patch map in patches.
+    """
+
+    tile_wh: tuple[int, int]
+    grid_wh: tuple[int, int]
+
+    @property
+    def images(self) -> tuple[TensorSpec, ...]:
+        """What a client sends: the pixels, or an encoded file."""
+        return (
+            TensorSpec(name=IMAGE, dtype="TYPE_UINT8", dims=(-1, -1, 3), optional=True),
+            TensorSpec(name=ENCODED, dtype="TYPE_STRING", dims=(1,), optional=True),
+        )
+
+    @property
+    def tile(self) -> TensorSpec:
+        """What the engine sees."""
+        width, height = self.tile_wh
+        return TensorSpec(name=INPUT_NAME, dtype="TYPE_UINT8", dims=(height, width, 3))
+
+    @property
+    def slot(self) -> TensorSpec:
+        """The slot of each tile's product in the bank of students."""
+        return TensorSpec(name=SLOT_NAME, dtype="TYPE_INT32", dims=(1,), flattened=True)
+
+    @property
+    def engine_inputs(self) -> tuple[TensorSpec, ...]:
+        """What the engine takes."""
+        return self.tile, self.slot
+
+    @property
+    def patch_map(self) -> TensorSpec:
+        """What the engine gives."""
+        columns, rows = self.grid_wh
+        return TensorSpec(name=OUTPUT_NAME, dtype="TYPE_FP32", dims=(rows, columns))
+
+    @property
+    def context(self) -> tuple[TensorSpec, ...]:
+        """What goes past the engine, from `preprocess` to `postprocess`."""
+        return (
+            TensorSpec(name=ASSIGNMENT, dtype="TYPE_INT64", dims=(1,)),
+            TensorSpec(name=IMAGE_SIZE, dtype="TYPE_INT32", dims=(2,)),
+            TensorSpec(name=STAMPS_NS, dtype="TYPE_INT64", dims=(3,)),
+        )
+
+    @property
+    def answers(self) -> tuple[TensorSpec, ...]:
+        """What a client gets."""
+        return (
+            TensorSpec(name=SCORE, dtype="TYPE_FP32", dims=(1,)),
+            TensorSpec(name=VERDICT, dtype="TYPE_STRING", dims=(1,)),
+            TensorSpec(name=REGIONS, dtype="TYPE_FP64", dims=(-1, len(REGION_COLUMNS))),
+            TensorSpec(name=DETAILS, dtype="TYPE_STRING", dims=(1,)),
+            TensorSpec(name=ANOMALY_MAP, dtype="TYPE_FP32", dims=(-1, -1)),
+        )
+
+
+def batch_of(spec: TensorSpec) -> TensorSpec:
+    """The same tensor with an explicit first dimension, for models that do not batch themselves."""
+    return TensorSpec(name=spec.name, dtype=spec.dtype, dims=(-1, *spec.dims))
+
+
+def model_configs(
+    specs: TensorSpecs,
+    settings: RepositorySettings,
+    *,
+    engine_manifest: EngineManifest | None = None,
+) -> dict[str, Any]:
+    """The production configuration of each model, as `ModelConfig` protobufs by model name.
+
+    Args:
+        specs: The tensors.
+        settings: What may be chosen.
+        engine_manifest: That of the TensorRT engine, which is warmed up for one tile and for the
+            best number. If its products are live, a python model runs it.
+    """
+    post_inputs = (batch_of(specs.patch_map), *specs.context)
+    is_live = engine_manifest is not None and engine_manifest.live_products
+    if is_live:
+        engine = _python_engine(specs, settings)
+        engine.parameters["device"].string_value = "gpu"
+    else:
+        engine = _model(
+            ENGINE,
+            specs.engine_inputs,
+            (specs.patch_map,),
+            instances=settings.gpu_instances,
+            # A plan runs on every GPU that Triton sees, and on nothing else.
+            kind="KIND_AUTO",
+            batch=_most_tiles(settings),
+            platform="tensorrt_plan",
+            default_model_filename=PLAN_NAME,
+        )
+        _batch_dynamically(engine, settings)
+        engine.optimization.cuda.graphs = settings.cuda_graphs
+    profile = engine_manifest.profile if engine_manifest is not None else TileProfile()
+    for tiles in sorted({1, min(profile.best, _most_tiles(settings))}):
+        _warm_up(engine, specs.engine_inputs, tiles)
+    preprocess = _preprocess(specs, settings)
+    if engine_manifest is not None and not is_live:
+        # Triton's TensorRT backend cannot be given other students than the plan's.
+        written = {str(slot): sha256 for slot, sha256 in engine_manifest.written.items()}
+        preprocess.parameters["written"].string_value = json.dumps(written)
+    postprocess = _image_model(POSTPROCESS, post_inputs, specs.answers, settings)
+    postprocess.parameters["engine"].string_value = (
+        engine_manifest.description if engine_manifest is not None else "tensorrt gpu"
+    )
+    return {
+        PREPROCESS: preprocess,
+        ENGINE: engine,
+        POSTPROCESS: postprocess,
+        ENSEMBLE: _ensemble(specs),
+    }
+
+
+def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, Any]:
+    """What differs with `--model-config-name=cpu`: the engine is a python model with OpenVINO."""
+    engine = _python_engine(specs, settings)
+    engine.instance_group[0].count = settings.cpu_instances
+    engine.parameters["device"].string_value = "cpu"
+    engine.parameters["precision"].string_value = settings.cpu_precision
+    engine.parameters["threads"].string_value = str(settings.cpu_threads)
+    postprocess = model_configs(specs, settings)[POSTPROCESS]
+    postprocess.parameters["engine"].string_value = f"openvino cpu {settings.cpu_precision}"
+    return {PREPROCESS: _preprocess(specs, settings), ENGINE: engine, POSTPROCESS: postprocess}
+
+
+def to_text(config: Any) -> str:
+    """A configuration as the text of `config.pbtxt`."""
+    text_format: Any = require("google.protobuf.text_format")
+    return str(text_format.MessageToString(config))
+
+
+def _preprocess(specs: TensorSpecs, settings: RepositorySettings) -> Any:
+    outputs = (*(batch_of(spec) for spec in specs.engine_inputs), *specs.context)
+    config = _image_model(PREPROCESS, specs.images, outputs, settings)
+    config.parameters["max_batch_tiles"].string_value = str(_most_tiles(settings))
+    config.parameters["max_megapixels"].string_value = f"{settings.max_megapixels:g}"
+    _bound_queue(config, settings)
+    return config
+
+
+def _python_engine(specs: TensorSpecs, settings: RepositorySettings) -> Any:
+    config = _model(
+        ENGINE,
+        specs.engine_inputs,
+        (specs.patch_map,),
+        backend="python",
+        instances=1,
+        kind="KIND_CPU",
+        batch=_most_tiles(settings),
+    )
+    _batch_dynamically(config, settings)
+    return config
+
+
+def _image_model(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    settings: RepositorySettings,
+) -> Any:
+    instances = settings.image_instances
+    return _model(name, inputs, outputs, instances=instances, kind="KIND_CPU", backend="python")
+
+
+def _model(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    *,
+    instances: int,
+    kind: str,
+    batch: int = 0,
+    **fields: str,
+) -> Any:
+    protobuf = _protobuf()
+    config = protobuf.ModelConfig(name=name, max_batch_size=batch, **fields)
+    _declare(config, inputs, outputs)
+    group = protobuf.ModelInstanceGroup
+    config.instance_group.add(kind=group.Kind.Value(kind), count=instances)
+    return config
+
+
+def _declare(config: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    types = _protobuf().DataType
+    for spec in inputs:
+        added = config.input.add(
+            name=spec.name,
+            data_type=types.Value(spec.dtype),
+            dims=spec.dims,
+            optional=spec.optional,
+        )
+        if spec.flattened and config.max_batch_size:
+            # Triton wants a dimension beside the batch, and the network has none.
+            added.reshape.SetInParent()
+    for spec in outputs:
+        config.output.add(name=spec.name, data_type=types.Value(spec.dtype), dims=spec.dims)
+
+
+def _batch_dynamically(config: Any, settings: RepositorySettings) -> None:
+    config.dynamic_batching.max_queue_delay_microseconds = settings.max_queue_delay_us
+    _bound_queue(config, settings)
+
+
+def _bound_queue(config: Any, settings: RepositorySettings) -> None:
+    """Refuse at once what would wait behind too many others, and let the line go first.
+
+    For a model of single requests this is all that its dynamic batching does.
+    """
+    config.dynamic_batching.priority_levels = len(PRIORITIES)
+    config.dynamic_batching.default_priority_level = PRIORITIES["line"]
+    policy = config.dynamic_batching.default_queue_policy
+    policy.max_queue_size = settings.max_queue_requests
+    # A request's own deadline counts only where it is shorter than this, and not at all beside 0.
+    # Where requests are merged, Triton before core#509 starves slowly with any but 0.
+    longest_us = _LONGEST_WAIT_US if config.max_batch_size <= 1 else 0
+    policy.default_timeout_microseconds = settings.queue_timeout_ms * 1000 or longest_us
+    policy.allow_timeout_override = True
+
+
+def _warm_up(config: Any, specs: tuple[TensorSpec, ...], tiles: int) -> None:
+    """Run black tiles before the model is ready: the first image is no slower than the next."""
+    sample = config.model_warmup.add(name=f"{tiles} tiles", batch_size=tiles)
+    for spec in specs:
+        tensor = sample.inputs[spec.name]
+        tensor.data_type = _protobuf().DataType.Value(spec.dtype)
+        tensor.dims.extend(spec.dims)
+        tensor.zero_data = True
+
+
+def _most_tiles(settings: RepositorySettings) -> int:
+    return settings.max_batch_tiles or _MOST_TILES
+
+
+def _ensemble(specs: TensorSpecs) -> Any:
+    config = _protobuf().ModelConfig(name=ENSEMBLE, platform="ensemble", max_batch_size=0)
+    _declare(config, specs.images, specs.answers)
+    context = tuple(spec.name for spec in specs.context)
+    steps = (
+        (PREPROCESS, (IMAGE, ENCODED), (INPUT_NAME, SLOT_NAME, *context)),
+        (ENGINE, (INPUT_NAME, SLOT_NAME), (OUTPUT_NAME,)),
+        (POSTPROCESS, (OUTPUT_NAME, *context), tuple(spec.name for spec in specs.answers)),
+    )
+    for model, inputs, outputs in steps:
+        step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        # A tensor has the same name in every model, so the maps are identities.
+        step.input_map.update({name: name for name in inputs})
+        step.output_map.update({name: name for name in outputs})
+    return config
+
+
+def _protobuf() -> Any:
+    return require("tritonclient.grpc.model_config_pb2")

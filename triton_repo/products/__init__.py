@@ -1,0 +1,1 @@
+"""The life of products in a server: commands and metrics."""

@@ -1,0 +1,105 @@
+"""How a product does in a running server, read from its metrics endpoint."""
+
+import urllib.request
+from collections.abc import Iterable
+from typing import Any
+
+from runtime.errors import OptionError, ServerUnavailableError
+from runtime.extras import require
+from runtime.products.card import ProductCard
+from runtime.products.drift import DriftWatch
+from triton_repo.python_models.metrics import (
+    DRIFT,
+    DRIFTS,
+    INSPECTIONS,
+    QUANTILES,
+    REJECTS,
+    SCORE_QUANTILE,
+)
+
+_TIMEOUT_S = 10
+
+
+def read_metrics(address: str) -> list[Any]:
+    """All samples at a metrics endpoint, as prometheus_client has them.
+
+    Args:
+        address: host:port.
+
+    Raises:
+        OptionError: The address is none.
+        ServerUnavailableError: Nobody answers there, or with something else.
+    """
+    parser: Any = require("prometheus_client.parser")
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        raise OptionError(
+            f"metrics address {address!r}; expected host:port, such as 127.0.0.1:8002"
+        )
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_S) as answer:
+            text = answer.read().decode()
+        families = list(parser.text_string_to_metric_families(text))
+    except (OSError, ValueError) as error:
+        raise ServerUnavailableError(
+            f"{address} gives no metrics ({error}); is the server started (l2bt serve), and is "
+            "this its metrics port?"
+        ) from error
+    return [sample for family in families for sample in family.samples]
+
+
+def describe(
+    samples: Iterable[Any], product: str, *, card: ProductCard | None, version: int | None
+) -> str:
+    """What a server's metrics say of the active version of a product, as text.
+
+    Args:
+        samples: What `read_metrics` gave.
+        product: Its name.
+        card: Its card; None if it is retired.
+        version: Its active version.
+    """
+    wanted = {"product": product, "version": str(version)}
+    own = [sample for sample in samples if wanted.items() <= dict(sample.labels).items()]
+    inspections, rejects = (
+        sum(sample.value for sample in own if sample.name == name)
+        for name in (INSPECTIONS, REJECTS)
+    )
+    if card is None or not inspections:
+        return "this server has inspected no part with it yet"
+    quantiles = ", ".join(
+        f"{100 * quantile:g} % {_highest(own, SCORE_QUANTILE, quantile=f'{quantile:g}'):.4g}"
+        for quantile in QUANTILES
+    )
+    lines = [
+        f"{inspections:.0f} inspections, {rejects:.0f} rejects ({rejects / inspections:.2%}), "
+        f"scores {quantiles}"
+    ]
+    reason = DriftWatch(card).reason
+    drifts = {of: _highest(own, DRIFT, of=of) for of in DRIFTS}
+    if reason:
+        lines.append(f"drift cannot be told: {reason}")
+    elif not any(drifts.values()):
+        lines.append("drift: too few accepted parts yet")
+    else:
+        raised = [of for of, value in drifts.items() if value >= 1]
+        found = ", ".join(f"{of} {value:.2f}" for of, value in drifts.items())
+        lines.append(
+            f"drift RAISED by {' and '.join(raised)} ({found}): parts are no longer like those of "
+            "the calibration; look at light, focus and material"
+            if raised
+            else f"drift: none ({found}; raised from 1 on)"
+        )
+    return "\n".join(lines)
+
+
+def _highest(samples: Iterable[Any], name: str, **labels: str) -> float:
+    """Over all processes, which look at their own parts each."""
+    return max(
+        (
+            sample.value
+            for sample in samples
+            if sample.name == name and labels.items() <= dict(sample.labels).items()
+        ),
+        default=0.0,
+    )
