@@ -8,7 +8,7 @@ from runtime.errors import ModelError, OptionError
 from runtime.products.card import ProductCard, TeacherCard, check_product_name
 from runtime.products.store.product_store import STORE, ProductStore, WrittenProducts
 from runtime.storage.atomic_write import sha256_of_file
-from runtime.storage.json_files import check_schema, read_json
+from runtime.storage.json_files import check_schema, read_json, require_schema
 
 SCHEMA = "l2bt.export/5"
 # A version takes over from another while both are in the bank, so one product needs two slots.
@@ -45,8 +45,7 @@ class Manifest:
     written: dict[int, str]
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
         # Engines stand in a folder of that name.
         check_product_name(self.name)
         if "fp32" not in self.onnx_sha256 or set(self.onnx_sha256) - set(ONNX_NAMES):

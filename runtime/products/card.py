@@ -12,7 +12,7 @@ import msgspec
 from runtime.errors import OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import Geometry, GeometrySettings
-from runtime.storage.json_files import decode_json, read_json, write_json
+from runtime.storage.json_files import decode_json, read_json, require_schema, write_json
 
 SCHEMA = "l2bt.product/1"
 CARD_NAME = "product.json"
@@ -138,8 +138,7 @@ class ProductCard:
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
         check_product_name(self.product)
         if self.geometry.scale != self.trained_scale and not self.scale_is_forced:
             raise ValueError(_other_scale(self, self.geometry.scale))

@@ -71,6 +71,23 @@ def atomic_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, which is made where it is missing, or on a folder.
+
+    Whoever wants it too waits, in this process and in others; it ends with the process.
+    """
+    import fcntl  # not on Windows, where a line PC may use the rest of this room
+
+    flags = os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT
+    lock = os.open(path, flags, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def atomic_write(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     """Write a file under a temporary name beside its place, then rename it into place.
 

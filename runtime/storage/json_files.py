@@ -67,6 +67,17 @@ def check_schema(path: Path, expected: str, *, advice: str) -> None:
         )
 
 
+def require_schema(found: str, expected: str) -> None:
+    """Refuse a dataclass of another version, in its `__post_init__`.
+
+    Raises:
+        ValueError: It has another schema; `read_json` makes a `ModelError` with the file's name of
+            it.
+    """
+    if found != expected:
+        raise ValueError(f"schema is {found!r}; this version of l2bt reads {expected!r}")
+
+
 def decode_json(content: bytes, kind: type[T], *, source: str) -> T:
     """Decode JSON into a dataclass.
 

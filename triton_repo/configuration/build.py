@@ -84,7 +84,9 @@ def build_repository(
         )
         if scale is not None:
             store = ProductStore.of(temporary)
-            change_card(store, store.serving().card.at_scale(scale, force=force_scale))
+            served = store.serving()
+            card = served.card.at_scale(scale, force=force_scale)
+            change_card(store, card, based_on=served.version or 0)
         version = temporary / ENGINE / VERSION
         for part in (ONNX_NAME, MANIFEST_NAME):
             shutil.copyfile(model.folder / part, version / part)

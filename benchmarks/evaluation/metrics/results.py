@@ -13,6 +13,7 @@ from benchmarks.evaluation.metrics.pixel_metrics import PixelMetrics
 from benchmarks.evaluation.metrics.pro import PROTOCOLS
 from runtime.errors import OptionError
 from runtime.products.card import TeacherCard
+from runtime.storage.json_files import require_schema
 
 SCHEMA = "l2bt.metrics/2"
 METRICS_NAME = "metrics.json"
@@ -111,8 +112,7 @@ class Metrics:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
         check_protocol(self.protocol)
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.engines.tensorrt.gpu import Gpu
+from runtime.storage.json_files import require_schema
 
 SCHEMA = "l2bt.engine/2"
 PLAN_NAME = "model.plan"
@@ -138,8 +139,7 @@ class EngineManifest:
     build_seconds: float
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
 
     @property
     def description(self) -> str:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.errors import ModelError, UnknownProductError
+from runtime.errors import ModelError, OptionError, UnknownProductError
 from runtime.geometry.area import InspectionArea
 from runtime.products.card import CARD_NAME, Calibration, ProductCard, Threshold
 from runtime.products.store.changes import change_card
 from runtime.products.store.product_store import ENSEMBLE, ProductStore
 from runtime.products.trust.signatures import SIGNATURE_NAME
+from runtime.storage.atomic_write import locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class CardFiles:
         store: The store that it is in; a change there is a new version of the product, which is
             active at once. None for a bundle, whose file is replaced.
         is_repository: Whether the store is a model repository's.
+        version: The version that the card is of; None for a bundle, which has none.
         lost_signature: Whether a change took a bundle's signature away, which fitted the card
             before alone.
     """
@@ -29,6 +31,7 @@ class CardFiles:
     card: ProductCard
     store: ProductStore | None
     is_repository: bool
+    version: int | None = None
     lost_signature: bool = False
 
     @classmethod
@@ -64,6 +67,7 @@ class CardFiles:
             card=served.card,
             store=store,
             is_repository=store.folder.parent.name == ENSEMBLE,
+            version=served.version,
         )
 
     def change_threshold(
@@ -85,10 +89,21 @@ class CardFiles:
 
     def _write(self, card: ProductCard) -> "CardFiles":
         if self.store is None:
+            return self._write_bundle(card)
+        version = change_card(self.store, card, based_on=self.version or 0)
+        path = self.store.card_path(card.product, version)
+        return replace(self, card=card, path=path, version=version)
+
+    def _write_bundle(self, card: ProductCard) -> "CardFiles":
+        with locked(self.path.parent):
+            if ProductCard.read(self.path) != self.card:
+                raise OptionError(
+                    f"{self.path} was changed by somebody else while this change was being made, "
+                    "and theirs would be lost; nothing was changed: look at it again, and repeat "
+                    "the change"
+                )
             signature = self.path.with_name(SIGNATURE_NAME)
             was_signed = signature.exists()
             card.write(self.path)
             signature.unlink(missing_ok=True)
-            return replace(self, card=card, lost_signature=was_signed or self.lost_signature)
-        path = self.store.card_path(card.product, change_card(self.store, card))
-        return replace(self, card=card, path=path)
+        return replace(self, card=card, lost_signature=was_signed or self.lost_signature)

@@ -22,7 +22,7 @@ from runtime.products.store.product_table import TABLE_NAME, Assignment, Product
 from runtime.products.store.trusted_keys import ORIGIN_NAME, check_signed, origin_of, trusted_keys
 from runtime.products.students_file import STUDENTS_NAME, check_students, read_students
 from runtime.products.trust.signatures import SIGNATURE_NAME, read_signature, verify_card
-from runtime.storage.atomic_write import atomic_folder, atomic_write
+from runtime.storage.atomic_write import atomic_folder, atomic_write, locked
 from runtime.storage.json_files import decode_json, encode_json, read_bytes, write_json
 
 # As long as a client waits for its answer, unless it was told otherwise.
@@ -74,7 +74,7 @@ def add_version(store: ProductStore, bundle: Path) -> tuple[str, int]:
     return card.product, version
 
 
-def change_card(store: ProductStore, card: ProductCard) -> int:
+def change_card(store: ProductStore, card: ProductCard, *, based_on: int) -> int:
     """Make the active version's students, with another card, the product's new active version.
 
     Nobody signed the new card, so the version notes instead which one its students came from.
@@ -82,6 +82,8 @@ def change_card(store: ProductStore, card: ProductCard) -> int:
     Args:
         store: The store.
         card: The new card: other thresholds, area or scale.
+        based_on: The version whose card was changed to it. If another has become active since, by
+            another operator's change, that change would be lost, so nothing is written.
 
     Returns:
         The new version.
@@ -89,17 +91,23 @@ def change_card(store: ProductStore, card: ProductCard) -> int:
     Raises:
         ModelError: The card belongs to other students; or the store trusts keys, and none of them
             signed the students.
-        OptionError: No slot is free.
+        OptionError: No slot is free, or `based_on` is active no longer.
         UnknownProductError: The product is not active.
         MissingExtraError: The store trusts keys, and signatures cannot be verified here.
     """
-    before = store.table().serving(card.product)
-    students = store.version_folder(card.product, before.version) / STUDENTS_NAME
-    check_students(students, sha256=card.students_sha256)
-    check_signed(store, card.product, before.version, students_sha256=card.students_sha256)
-    origin = origin_of(store, card.product, before.version)
-    files = {CARD_NAME: encode_json(card), ORIGIN_NAME: encode_json(origin)}
     with _locked(store) as table:
+        before = table.serving(card.product)
+        if before.version != based_on:
+            raise OptionError(
+                f"version {before.version} of {card.product} became active while the card of "
+                f"version {based_on} was being changed, and would be lost; nothing was changed: "
+                "look at the product again, and repeat the change"
+            )
+        students = store.version_folder(card.product, before.version) / STUDENTS_NAME
+        check_students(students, sha256=card.students_sha256)
+        check_signed(store, card.product, before.version, students_sha256=card.students_sha256)
+        origin = origin_of(store, card.product, before.version)
+        files = {CARD_NAME: encode_json(card), ORIGIN_NAME: encode_json(origin)}
         # Its slot is found first: a version that cannot be activated is not written.
         _free_slot(table, card)
         version, table = _write_version(store, table, card.product, students=students, files=files)
@@ -124,6 +132,13 @@ def activate(store: ProductStore, product: str, version: int | None = None) -> i
             version's students.
         MissingExtraError: The store trusts keys, and signatures cannot be verified here.
     """
+    with _locked(store) as table:
+        return _check_and_activate(store, table, product, version)
+
+
+def _check_and_activate(
+    store: ProductStore, table: ProductTable, product: str, version: int | None
+) -> int:
     versions = store.versions(product)
     if not versions:
         known = ", ".join(store.products()) or "none"
@@ -135,11 +150,10 @@ def activate(store: ProductStore, product: str, version: int | None = None) -> i
         )
     folder = store.version_folder(product, wanted)
     card = ProductCard.read(folder / CARD_NAME)
-    store.table().check_card(card, source=folder)
+    table.check_card(card, source=folder)
     check_signed(store, product, wanted, students_sha256=card.students_sha256)
     _check_weights(folder / STUDENTS_NAME, card)
-    with _locked(store) as table:
-        _activate(store, table, card, wanted)
+    _activate(store, table, card, wanted)
     return wanted
 
 
@@ -153,12 +167,13 @@ def roll_back(store: ProductStore, product: str) -> int:
         OptionError: There was none.
         ModelError: See `activate`.
     """
-    previous = store.table().previous.get(product)
-    if previous is None or previous not in store.versions(product):
-        raise OptionError(
-            f"product {product!r} has no earlier version that was active; name one to activate"
-        )
-    return activate(store, product, previous)
+    with _locked(store) as table:
+        previous = table.previous.get(product)
+        if previous is None or previous not in store.versions(product):
+            raise OptionError(
+                f"product {product!r} has no earlier version that was active; name one to activate"
+            )
+        return _check_and_activate(store, table, product, previous)
 
 
 def retire(store: ProductStore, product: str, *, delete: bool = False) -> None:
@@ -314,8 +329,5 @@ def _check_weights(path: Path, card: ProductCard) -> None:
 @contextmanager
 def _locked(store: ProductStore) -> Iterator[ProductTable]:
     """One writer at a time; gives the table as it is once the others have ended."""
-    import fcntl  # not on Windows, where a line PC may use the rest of this room
-
-    with (store.folder / _LOCK_NAME).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(store.folder / _LOCK_NAME):
         yield store.table()

@@ -10,7 +10,7 @@ from pathlib import Path
 from runtime.errors import ModelError, UnknownProductError
 from runtime.geometry.tile_shape import describe_wh
 from runtime.products.card import ProductCard, TeacherCard, check_product_name
-from runtime.storage.json_files import check_schema, read_json
+from runtime.storage.json_files import check_schema, read_json, require_schema
 
 SCHEMA = "l2bt.products/2"
 TABLE_NAME = "table.json"
@@ -74,8 +74,7 @@ class ProductTable:
     next_number: int = 0
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
         if not all(0 <= one.slot < self.capacity for one in self.assignments):
             raise ValueError(f"a slot is not among the {self.capacity} of the bank")
         students = {(one.slot, one.students_sha256) for one in self.assignments}

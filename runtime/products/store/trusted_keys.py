@@ -15,7 +15,7 @@ from runtime.products.store.product_store import ProductStore
 from runtime.products.trust.signatures import verify_bundle
 from runtime.products.trust.signing_keys import key_id, public_pem, read_public_key
 from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import read_json
+from runtime.storage.json_files import read_json, require_schema
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -37,8 +37,7 @@ class Origin:
     version: int
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
 
 
 def trusted_keys(store: ProductStore) -> "dict[str, Ed25519PublicKey]":

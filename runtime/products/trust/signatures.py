@@ -14,7 +14,7 @@ from runtime.extras import require
 from runtime.products.card import CARD_NAME, ProductCard
 from runtime.products.students_file import STUDENTS_NAME, check_students
 from runtime.products.trust.signing_keys import key_id, read_private_key
-from runtime.storage.json_files import decode_json, read_bytes, write_json
+from runtime.storage.json_files import decode_json, read_bytes, require_schema, write_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -39,8 +39,7 @@ class Signature:
     signature: bytes
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema!r}; this version of l2bt reads {SCHEMA!r}")
+        require_schema(self.schema, SCHEMA)
 
 
 def sign_bundle(bundle: Path, private_key_path: Path) -> str:

@@ -127,7 +127,7 @@ def test_other_thresholds_are_a_version_that_shares_its_students_slot(
 ) -> None:
     before = store.serving("plate")
     changed = replace(before.card, threshold=replace(before.card.threshold, image_score=0.5))
-    assert change_card(store, changed) == 2
+    assert change_card(store, changed, based_on=1) == 2
     after = store.serving("plate")
     assert after.slot == before.slot
     assert after.card.threshold.image_score == 0.5
@@ -197,7 +197,7 @@ def test_a_threshold_can_be_changed_in_a_bank_of_one(
     (model / "products" / "table.json").write_bytes(msgspec.json.encode({**table, "capacity": 1}))
     card = store.serving().card
     changed = replace(card, threshold=replace(card.threshold, image_score=0.5))
-    assert change_card(store, changed) == 2
+    assert change_card(store, changed, based_on=1) == 2
     add_version(store, bolt.folder)
     with pytest.raises(OptionError, match="all 1 slots"):
         activate(store, "bolt")

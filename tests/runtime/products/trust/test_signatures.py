@@ -277,7 +277,7 @@ def test_a_version_from_before_the_key_was_trusted_is_not_activated_again(
     with pytest.raises(ModelError, match="plate/1 is not signed"):
         activate(store, "plate", 1)
     with pytest.raises(ModelError, match="plate/1 is not signed"):
-        change_card(store, with_threshold(store.serving("plate").card, 0.5))
+        change_card(store, with_threshold(store.serving("plate").card, 0.5), based_on=1)
     assert store.versions("plate") == (1,)
 
 
@@ -298,8 +298,9 @@ def test_a_key_that_is_trusted_no_longer_activates_nothing(
 def changed(store: ProductStore, signed: Path) -> ProductStore:
     """Version 1 of 'bolt' was signed; versions 2 and 3 are it with other thresholds."""
     activate(store, *add_version(store, signed))
-    for image_score in (0.5, 0.6):
-        change_card(store, with_threshold(store.serving("bolt").card, image_score))
+    for version, image_score in enumerate((0.5, 0.6), start=1):
+        card = with_threshold(store.serving("bolt").card, image_score)
+        change_card(store, card, based_on=version)
     return store
 
 
