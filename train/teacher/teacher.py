@@ -4,6 +4,8 @@ Any timm model that offers its intermediate tokens can be one. Both outputs go t
 transformer's final LayerNorm, and class and register tokens are dropped, as in the L2BT paper.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,11 @@ class Teacher(nn.Module):
         pixels = tiles.to(torch.float32).permute(0, 3, 1, 2)
         pixels = (pixels - self.get_buffer("mean")) / self.get_buffer("std")
         autocast = self._dtype is not torch.float32
-        with torch.autocast(tiles.device.type, self._dtype, enabled=autocast):
+        plain = tiles.device.type == "cuda" and not autocast
+        with (
+            _convolutions_without_tf32() if plain else nullcontext(),
+            torch.autocast(tiles.device.type, self._dtype, enabled=autocast),
+        ):
             shallow, deep = self.trunk.forward_intermediates(
                 pixels,
                 indices=self._indices,
@@ -88,6 +94,21 @@ class Teacher(nn.Module):
                 intermediates_only=True,
             )
         return shallow.float(), deep.float()
+
+
+@contextmanager
+def _convolutions_without_tf32() -> Iterator[None]:
+    """Keep convolutions in FP32 for as long as the block lasts.
+
+    On a GPU PyTorch rounds what they multiply to TF32 without being asked, which it does not do in
+    products of matrices.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def load_teacher(
