@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from l2bt_commands import open_inspector, open_model
     from runtime.client.client import Client
     from runtime.detector import Detector
     from runtime.errors import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     )
     from runtime.geometry.region import Region
     from runtime.inspections.inspection import Inspection
+    from runtime.opening import open_inspector, open_model
     from train.reference import ReferenceDetector
     from triton_repo.python_models.entry import python_model
 
@@ -43,8 +43,8 @@ _PUBLIC = {
     "Inspection": "runtime.inspections.inspection",
     "Region": "runtime.geometry.region",
     "ReferenceDetector": "train.reference",
-    "open_inspector": "l2bt_commands",
-    "open_model": "l2bt_commands",
+    "open_inspector": "runtime.opening",
+    "open_model": "runtime.opening",
     "python_model": "triton_repo.python_models.entry",
     "BadImageError": "runtime.errors",
     "DatasetError": "runtime.errors",
@@ -98,12 +98,12 @@ _COMMANDS = {
     "ping": ("triton_repo.command:ping", "See whether a server works, by a tiny inspection."),
     "certificates": ("triton_repo.command:certificates", "Make certificates to try TLS with."),
     "doctor": ("triton_repo.command:doctor", "Look over this machine and say what to do."),
-    "inspect": ("l2bt_commands:inspect", "Inspect images; one JSON line and one picture each."),
+    "inspect": ("runtime.command:inspect", "Inspect images; one JSON line and one picture each."),
     "threshold": (
-        "l2bt_commands:threshold",
+        "runtime.command:threshold",
         "Show or change a product's thresholds, without training.",
     ),
-    "area": ("l2bt_commands:area", "Show or change where a product's images are looked at."),
+    "area": ("runtime.command:area", "Show or change where a product's images are looked at."),
     "evaluate": ("benchmarks.command:evaluate", "Measure a model on a labelled test set."),
     "parity": ("benchmarks.command:parity", "Hold ways of running a product against each other."),
     "demo": ("benchmarks.command:demo", "From drawn good images to verdicts, all in one."),

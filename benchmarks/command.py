@@ -1,10 +1,14 @@
 """The commands of this room: evaluate, parity, demo."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from runtime.client.access import ConnectionOptions
+from runtime.opening import InspectorOptions
 
 if TYPE_CHECKING:
     from benchmarks.evaluation.metrics.results import Metrics
@@ -18,21 +22,14 @@ def evaluate(
     product: str | None = None,
     products: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     layout: str = "auto",
-    model: Path | None = None,
-    server: str | None = None,
-    transport: str = "auto",
-    device: str = "cpu",
-    precision: str | None = None,
-    engines: Path | None = None,
-    rebuild: bool = False,
-    scale: float | None = None,
-    force_scale: bool = False,
     protocol: str = "exact",
     out: Path = Path("results"),
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     overlays: bool = False,
     overwrite: bool = False,
     resume: bool = False,
+    options: Annotated[InspectorOptions, Parameter(name="*")] = InspectorOptions(),
+    connection: Annotated[ConnectionOptions, Parameter(name="*")] = ConnectionOptions(),
 ) -> None:
     """Inspect a labelled test set; write metrics (JSON, CSV, Markdown) and report.html.
 
@@ -40,20 +37,9 @@ def evaluate(
         data: Root folder of the data set, or "synthetic".
         product: Class or product; needed in the layouts visa, visa-prepared and mvtec. The model is
             refused if it holds another.
-        products: Several of them, or "all": results in OUT/PRODUCT, and their mean in OUT. One that
-            fails does not stop the others.
+        products: Several of them, or "all": --model is then the folder that holds one for each;
+            results in OUT/PRODUCT, and their mean in OUT. One that fails does not stop the others.
         layout: visa, visa-prepared, mvtec, folder or synthetic; "auto" tells it by its folders.
-        model: An exported model, or a product bundle to run in PyTorch; with --products the folder
-            that holds one for each. Excludes --server.
-        server: host:port of a server's gRPC interface. Excludes --model.
-        transport: To the server: auto, shared-memory or grpc.
-        device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
-        precision: For --model: f32 or bf16 for an exported model, on a GPU fp16 or fp32; fp32, bf16
-            or fp16 for a bundle.
-        engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
-        rebuild: With --device gpu: build the engine if there is none that fits.
-        scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
-        force_scale: Run at another scale than that of training; the results say so.
         protocol: AU-PRO in the tables: exact, over every threshold; or paper, at the 99 thresholds
             of the paper's authors.
         out: Folder for the results.
@@ -61,34 +47,26 @@ def evaluate(
         overlays: Write a picture of each image to OUT/overlays.
         overwrite: Replace older results in OUT.
         resume: With --products: keep the results of those that have some.
+        options: The model or the server.
+        connection: To the server: patience, priority, TLS and token.
     """
     from benchmarks.evaluation.evaluate import evaluate as run
     from benchmarks.evaluation.evaluate_each import evaluate_each
     from benchmarks.evaluation.metrics.results import markdown_table
-    from l2bt import open_inspector
     from runtime.errors import OptionError
     from train.data.open_dataset import open_dataset
     from train.learning.each_product import chosen_products, end_with_failures
 
-    def open_one(folder: Path | None) -> "EngineDetector | Client":
-        return open_inspector(
-            model=folder,
-            server=server,
-            transport=transport,
-            device=device,
-            precision=precision,
-            engines=engines,
-            rebuild=rebuild,
-            scale=scale,
-            force_scale=force_scale,
-        )
+    def open_one(product: str) -> "EngineDetector | Client":
+        folder = options.model / product if options.model is not None else None
+        return replace(options, model=folder).open(connection)
 
     chosen = chosen_products(data, product=product, products=products, layout=layout)
     if chosen is None:
         if resume:
             raise OptionError("--resume belongs to --products")
         dataset = open_dataset(data, product=product, layout=layout)
-        with open_one(model) as inspector:
+        with options.open(connection) as inspector:
             evaluation = run(
                 inspector,
                 dataset,
@@ -107,7 +85,7 @@ def evaluate(
         chosen,
         out,
         open_dataset_of=lambda name: open_dataset(data, product=name, layout=layout),
-        open_inspector_of=lambda name: open_one(model / name if model is not None else None),
+        open_inspector_of=open_one,
         protocol=protocol,
         report=report,
         overlays=overlays,

@@ -1,6 +1,7 @@
 """The rooms and who may enter which."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,36 @@ sys.exit(", ".join(sorted(heavy)) or 0)
         "certificates",
     ):
         assert command in result.stdout
+
+
+def test_inspect_and_evaluate_offer_the_same_ways_to_a_model_or_a_server() -> None:
+    from dataclasses import fields
+
+    from runtime.client.access import ConnectionOptions
+    from runtime.opening import InspectorOptions
+
+    shared = {
+        field.name for kind in (InspectorOptions, ConnectionOptions) for field in fields(kind)
+    }
+    for command in ("inspect", "evaluate"):
+        result = subprocess.run(
+            [sys.executable, "-m", "l2bt", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        offered = set(re.findall(r"--([a-z-]+)", result.stdout))
+        assert {name.replace("_", "-") for name in shared} <= offered
+
+
+def test_what_runtime_cannot_open_is_named_by_the_installation() -> None:
+    from importlib.metadata import entry_points
+
+    from train.reference import ReferenceDetector
+    from trt_engines.build_engine import build_if_needed
+
+    found = {one.name: one.load() for one in entry_points(group="l2bt.openers")}
+    assert found == {"bundle": ReferenceDetector, "engine": build_if_needed}
 
 
 def test_the_front_door_names_what_it_exports() -> None:

@@ -103,6 +103,20 @@ def test_the_command_inspects_through_mutual_tls(
     assert '"product":"plate"' in result.stdout.replace(" ", "")
 
 
+def test_an_evaluation_reaches_a_server_through_mutual_tls(
+    tls_server: TritonServer, certificates: Path, tmp_path: Path
+) -> None:
+    size = ["--height", 240, "--width", 360]
+    counts = ["--train-images", 1, "--test-good", 1, "--test-defective", 1]
+    assert l2bt("synthesize", "plate", *counts, *size, folder=tmp_path).returncode == 0
+    files = ["--tls-ca", "ca.pem", "--tls-certificate", "client.pem", "--tls-key", "client.key"]
+    options = [certificates / text if "." in text else text for text in files]
+    server = ["--server", tls_server.grpc_address]
+    result = l2bt("evaluate", "--data", "plate", *server, *options, "--no-report", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "results" / "metrics.json").is_file()
+
+
 def test_a_certificate_without_its_key_or_file_is_refused_before_anything_starts(
     certificates: Path, tmp_path: Path
 ) -> None:

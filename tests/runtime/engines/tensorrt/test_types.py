@@ -243,7 +243,7 @@ def checked(
 
 
 def test_the_builder_and_the_engine_are_among_the_files_that_are_checked() -> None:
-    assert {ROOT / "runtime/tensorrt_session.py", ROOT / "trt_engines/build_plan.py"} <= {
+    assert {ROOT / "runtime/engines/tensorrt/session.py", ROOT / "trt_engines/build_plan.py"} <= {
         *sources()
     }
 

@@ -1,0 +1,188 @@
+"""Opening what inspects: a model in process or a connection to a server, by what a user named."""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.client.access import ConnectionOptions
+from runtime.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    from runtime.client.client import Client
+    from runtime.detector import EngineDetector
+
+# Under these names other rooms offer what this one cannot open itself; see pyproject.toml.
+_OPENERS = "l2bt.openers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectorOptions:
+    """What may be chosen about a model or a server on the command line.
+
+    Attributes:
+        model: An exported model, or a product bundle to run in PyTorch. Excludes --server.
+        server: host:port of a server's gRPC interface. Excludes --model.
+        transport: To the server: auto, shared-memory or grpc.
+        device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
+        precision: For --model: f32 or bf16 for an exported model, on a GPU fp16 or fp32; fp32, bf16
+            or fp16 for a bundle.
+        engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
+        rebuild: With --device gpu: build the engine if there is none that fits.
+        scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
+        force_scale: Run at another scale than that of training; each answer says so.
+    """
+
+    model: Path | None = None
+    server: str | None = None
+    transport: str = "auto"
+    device: str = "cpu"
+    precision: str | None = None
+    engines: Path | None = None
+    rebuild: bool = False
+    scale: float | None = None
+    force_scale: bool = False
+
+    def open(self, connection: ConnectionOptions) -> "EngineDetector | Client":
+        """Open the model or the connection; see `open_inspector`."""
+        return open_inspector(
+            model=self.model,
+            server=self.server,
+            transport=self.transport,
+            connection=connection,
+            device=self.device,
+            precision=self.precision,
+            engines=self.engines,
+            rebuild=self.rebuild,
+            scale=self.scale,
+            force_scale=self.force_scale,
+        )
+
+
+def open_model(
+    model: str | Path,
+    *,
+    device: str = "cpu",
+    precision: str | None = None,
+    engines: Path | None = None,
+    rebuild: bool = False,
+) -> "EngineDetector":
+    """Open whatever `--model` names: an exported model, or a product bundle.
+
+    Args:
+        model: Folder that `l2bt export` or `l2bt train` left.
+        device: "cpu"; or "gpu", where an exported model runs by its TensorRT engine.
+        precision: f32 (default) or bf16 for an exported model on a CPU; fp16 or fp32 on a GPU, by
+            default its engine's; fp32 (default), bf16 or fp16 for a bundle.
+        engines: Folder of all TensorRT engines; trt_engines by default.
+        rebuild: On a GPU, build an exported model's engine if there is none that fits.
+
+    Raises:
+        ModelError: The folder is neither.
+        OptionError: Device or precision cannot be had.
+    """
+    from runtime.models.exported_model import MANIFEST_NAME
+    from runtime.products.students_file import STUDENTS_NAME
+
+    folder = Path(model)
+    is_exported = (folder / MANIFEST_NAME).is_file()
+    if (rebuild or engines is not None) and not (is_exported and device == "gpu"):
+        raise OptionError("--rebuild and --engines belong to an exported model on --device gpu")
+    if is_exported:
+        from runtime.detector import Detector
+        from runtime.models.built_engines import ENGINES
+
+        engines = engines or ENGINES
+        if rebuild:
+            _beyond("engine")(folder, engines=engines, precision=precision)
+        return Detector(folder, device=device, precision=precision, engines=engines)
+    if (folder / STUDENTS_NAME).is_file():
+        in_torch = "cuda" if device == "gpu" else device
+        opened: EngineDetector = _beyond("bundle")(
+            folder, device=in_torch, precision=precision or "fp32"
+        )
+        return opened
+    raise ModelError(
+        f"{folder} is neither an exported model (l2bt export) nor a product bundle (l2bt train)"
+    )
+
+
+def open_inspector(
+    *,
+    model: Path | None = None,
+    server: str | None = None,
+    transport: str = "auto",
+    connection: ConnectionOptions | None = None,
+    device: str = "cpu",
+    precision: str | None = None,
+    engines: Path | None = None,
+    rebuild: bool = False,
+    scale: float | None = None,
+    force_scale: bool = False,
+) -> "EngineDetector | Client":
+    """Open a model in process, or a connection to a server.
+
+    Args:
+        model: An exported model or a product bundle. Excludes `server`.
+        server: host:port of a server's gRPC interface. Excludes `model`.
+        transport: How images reach the server.
+        connection: What else may be chosen about the way to it.
+        device: Of the model in process.
+        precision: Of the model in process.
+        engines: Folder of all TensorRT engines; trt_engines by default.
+        rebuild: Build the model's TensorRT engine if there is none that fits.
+        scale: Tile scale of the model in process, where it shall not be that of training.
+        force_scale: Insist on a scale that the students have not seen.
+
+    Raises:
+        OptionError: Neither or both are given, or an option does not belong to the one given.
+    """
+    if (model is None) == (server is None):
+        raise OptionError("give one of --model and --server, not both and not neither")
+    if model is not None:
+        if transport != "auto" or connection not in (None, ConnectionOptions()):
+            raise OptionError(
+                "--transport, --patience-s, --priority, --tls-... and --token-path belong to "
+                "--server, and --model was given"
+            )
+        if force_scale and scale is None:
+            raise OptionError("--force-scale belongs to --scale, which is missing")
+        detector = open_model(
+            model, device=device, precision=precision, engines=engines, rebuild=rebuild
+        )
+        if scale is not None:
+            try:
+                detector.look_at_scale(scale, force=force_scale)
+            except OptionError:
+                detector.close()
+                raise
+        return detector
+    if scale is not None or force_scale:
+        raise OptionError("--scale belongs to --model; a server's is chosen by l2bt repository")
+    if precision is not None or device != "cpu" or engines is not None or rebuild:
+        raise OptionError(
+            "--device, --precision, --engines and --rebuild belong to --model; a server's are "
+            "chosen by l2bt repository and l2bt serve"
+        )
+    from runtime.client.client import Client
+
+    assert server is not None
+    return Client(server, transport=transport, **(connection or ConnectionOptions()).arguments())
+
+
+def _beyond(name: str) -> Any:
+    """What another room offers under a name.
+
+    Raises:
+        MissingExtraError: A library that it needs is not installed.
+        OptionError: The installation does not say where it is.
+    """
+    from runtime.extras import naming_the_extra
+
+    for found in entry_points(group=_OPENERS, name=name):
+        with naming_the_extra():
+            return found.load()
+    raise OptionError(
+        f"this installation of l2bt-edge does not say how to open {name!r}; install it again, in a "
+        "clone of the project with: pip install ."
+    )
