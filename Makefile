@@ -34,8 +34,14 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 # Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
+# `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks.
+ifdef ROOM
+test: $(STAMP)
+	GOMP_SPINCOUNT=10000 $(BIN)/pytest tests/$(ROOM)
+else
 test: check
 	GOMP_SPINCOUNT=10000 $(BIN)/pytest
+endif
 
 # Under three minutes: has a ratio moved since the committed results?
 bench-quick: $(STAMP)
@@ -60,7 +66,7 @@ bench: $(STAMP)
 
 # For the owner of a GPU, with TensorRT and pycuda in .venv (trt_engines/GPU_SERVER.md, JETSON.md).
 gpu-check: $(STAMP)
-	$(BIN)/python -m benchmarks.gpu_check
+	$(BIN)/l2bt benchmark gpu-check
 
 # For `l2bt benchmark throughput --perf-analyzer`; Linux x86-64.
 perf-analyzer: .venv/perf-analyzer/perf_analyzer

@@ -155,6 +155,21 @@ _BENCHMARKS = {
         "compute.int8.int8:int8",
         "8-bit weights and activations on a CPU: speed and parity.",
     ),
+    "products": ("compute.products:products", "Many products in one network: memory and speed."),
+    "geometry": ("compute.geometry_speed:geometry", "Cutting and stitching, by image size."),
+    "metrics": (
+        "compute.metrics_speed:metrics",
+        "Our evaluator beside a plain one: time and memory.",
+    ),
+    "soak": (
+        "load.endurance.soak:soak",
+        "Requests to a real server for long: wrong, lost, memory.",
+    ),
+    "faults": (
+        "load.endurance.faults:faults",
+        "Kill parts of a server under load, again and again.",
+    ),
+    "gpu-check": ("gpu_check:gpu_check", "Does the TensorRT path hold on this machine's GPU?"),
     "quick": (
         "quick:quick",
         "Hold today's ratios against the committed ones.",

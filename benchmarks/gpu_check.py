@@ -1,7 +1,7 @@
 """What an owner of a GPU runs once: does the TensorRT path hold here, and how fast is it?
 
     make gpu-check
-    python -m benchmarks.gpu_check --model exported/P --data VISA --product P
+    l2bt benchmark gpu-check --model exported/P --data VISA --product P
 
 Builds the engine in FP16 and in FP32, proves the first one's precision, holds both against the same
 network on the CPU, and times them. Results go to `benchmarks/results/gpu_check/<machine>/`.
@@ -15,7 +15,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from cyclopts import App
 from tqdm import tqdm
 
 from benchmarks.evaluation.parity.compare import ParityResult, compare
@@ -25,7 +24,7 @@ from runtime.detector import Detector, EngineDetector
 from runtime.engines.tensorrt.engine import TensorRTEngine
 from runtime.engines.tensorrt.library import load_tensorrt
 from runtime.engines.tensorrt.manifest import EngineManifest
-from runtime.errors import L2BTError, OptionError
+from runtime.errors import OptionError
 from runtime.extras import require
 from runtime.models.exported_model import ExportedModel
 from runtime.storage.atomic_write import atomic_write
@@ -213,16 +212,3 @@ def _page(
         ),
     ]
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """The command line; a sentence for an error of ours."""
-    app = App(default_command=gpu_check)
-    try:
-        app()
-    except L2BTError as error:
-        sys.exit(f"gpu-check: {error}")
-
-
-if __name__ == "__main__":
-    main()

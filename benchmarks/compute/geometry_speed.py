@@ -1,6 +1,6 @@
 """What surrounds the network, beside the pipeline as the paper describes it, in one run.
 
-    python -m benchmarks.compute.geometry_speed --megapixels 1 2 4 8 12 24
+    l2bt benchmark geometry --megapixels 1 2 4 8 12 24
 
 Tiles are cut, joined and brought to pixels on one core; beside it PyTorch upsamples the patch map
 and runs the eight convolutions explicitly, on one core too. The two alternate, several times.
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from threadpoolctl import threadpool_limits
 
 from benchmarks.compute.explicit_blur import blur_explicitly
@@ -84,7 +84,7 @@ class SpeedResult:
     schema: str = _SCHEMA
 
 
-def run(
+def geometry(
     *,
     megapixels: Annotated[list[float], Parameter(consume_multiple=True)] = [  # noqa: B006
         *(1, 2, 4, 8, 12.582912, 24)
@@ -92,7 +92,7 @@ def run(
     repetitions: int = 7,
     out: Path = RESULTS,
 ) -> None:
-    """Measure each image size; write JSON and Markdown.
+    """Measure cutting and stitching at each image size; write JSON and Markdown.
 
     Args:
         megapixels: Image sizes, at a ratio of 4 to 3; 12.582912 is 4,096 x 3,072 px.
@@ -221,14 +221,3 @@ def to_markdown(result: SpeedResult) -> str:
         f"{result.machine}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """The command line of this benchmark."""
-    app = App(name="python -m benchmarks.compute.geometry_speed", help=__doc__)
-    app.default(run)
-    app()
-
-
-if __name__ == "__main__":
-    main()

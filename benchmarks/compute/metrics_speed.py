@@ -1,6 +1,6 @@
 """The pixel metrics' speed and memory beside a plain evaluator's, in one run.
 
-    python -m benchmarks.compute.metrics_speed --images 50 100 200
+    l2bt benchmark metrics --images 50 100 200
 
 Each measurement is a process of its own, so that its peak of memory is its own. Both get the same
 drawn maps and masks from disk; reading them is not part of the time. The two alternate, and the
@@ -128,12 +128,12 @@ def measure_plain(folder: Path, images: int) -> tuple[float, dict[str, float]]:
     return time.perf_counter() - start, values
 
 
-def run(
+def metrics(
     *,
     images: Annotated[list[int], Parameter(consume_multiple=True)] = [50, 100, 200],  # noqa: B006
     out: Path = RESULTS,
 ) -> None:
-    """Measure both evaluators at each number of images; write JSON, Markdown and a plot.
+    """Measure our evaluator beside a plain one; write JSON, Markdown and a plot.
 
     Args:
         images: Numbers of images.
@@ -270,10 +270,9 @@ def _plot(result: SpeedResult, path: Path) -> None:
 
 
 def main() -> None:
-    """The command line of this benchmark."""
-    app = App(name="python -m benchmarks.compute.metrics_speed", help=__doc__)
-    app.default(run)
-    app.command(_print_one, name="one", show=False)
+    """What `metrics` starts in a process of its own, whose memory is measured."""
+    app = App()
+    app.command(_print_one, name="one")
     app()
 
 

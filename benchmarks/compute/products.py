@@ -1,6 +1,6 @@
 """What many products cost in one engine, beside an engine for each.
 
-    python -m benchmarks.compute.products products/macaroni1
+    l2bt benchmark products products/macaroni1
 
 Disk and memory for 1, 4 and 16 products; a batch of tiles of four products beside one of a single
 product; and the time from trained students to their first answer by a running server. The network
@@ -95,14 +95,10 @@ class ProductsResult:
     schema: str = _SCHEMA
 
 
-app = App(name="python -m benchmarks.compute.products", help=__doc__)
-
-
-@app.default
-def run(
+def products(
     bundle: Path, *, papers_size: bool = False, repetitions: int = 9, out: Path = RESULTS
 ) -> None:
-    """Measure, and write JSON and Markdown.
+    """Measure memory and speed of many products in one network; write JSON and Markdown.
 
     Args:
         bundle: Product bundle that l2bt train left.
@@ -134,9 +130,8 @@ def run(
     print(to_markdown(result))
 
 
-@app.command
 def memory(path: Path, count: int, slots: int, width: int, height: int) -> None:
-    """Print the memory that engines take in this process, in bytes; `run` calls it.
+    """Print the memory that engines take in this process, in bytes; `products` calls it.
 
     Args:
         path: The ONNX file.
@@ -283,4 +278,7 @@ def to_markdown(result: ProductsResult) -> str:
 
 
 if __name__ == "__main__":
+    # What `products` starts in a process of its own, whose memory is measured.
+    app = App()
+    app.command(memory)
     app()

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from benchmarks.learning.quality import (
     TestFeatures,
@@ -40,10 +40,8 @@ _PAPERS_EPOCHS = 50
 _PAPERS_IMAGES = 4
 _TOLERANCE = 0.005
 _BUDGET_S = 600.0
-app = App(name="python -m benchmarks.learning.training", help=__doc__)
 
 
-@app.default
 def training(
     *,
     data: str,
@@ -213,7 +211,3 @@ def _part_of(dataset: Dataset, *, train_images: int | None, test_images: int | N
         train=tuple(evenly(dataset.train, train_images)),
         test=tuple(evenly(dataset.test, test_images)),
     )
-
-
-if __name__ == "__main__":
-    app()

@@ -23,8 +23,11 @@ def test_a_batch_is_timed_after_the_warm_up() -> None:
 @without_gpu
 def test_without_a_gpu_it_is_a_sentence() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "l2bt", "benchmark", "gpu-check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("gpu-check: this machine has no NVIDIA driver")
+    assert result.stderr.startswith("l2bt: this machine has no NVIDIA driver")
     assert "Traceback" not in result.stderr

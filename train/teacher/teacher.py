@@ -100,8 +100,8 @@ class Teacher(nn.Module):
 def _convolutions_without_tf32() -> Iterator[None]:
     """Keep convolutions in FP32 for as long as the block lasts.
 
-    On a GPU PyTorch rounds what they multiply to TF32 without being asked, which it does not do in
-    products of matrices.
+    PyTorch allows TF32 in them on a GPU without being asked, and not in products of matrices. An
+    H100 did not use it for a teacher's only convolution; nothing promises that for other cards.
     """
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

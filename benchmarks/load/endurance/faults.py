@@ -1,6 +1,6 @@
 """What a server's faults cost: recovery, and what became of the requests under way.
 
-    python -m benchmarks.load.endurance.faults exported/macaroni1
+    l2bt benchmark faults exported/macaroni1
 
 Each fault several times, with three clients that ask without a pause and hold each answer against
 the one of the detector in process. Traffic goes to loopback only.
@@ -16,7 +16,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from cyclopts import App
 
 from benchmarks.load.endurance.plant import CheckedLoad, Service, end_service, start_service
 from benchmarks.machine.machine import describe_machine
@@ -30,7 +29,6 @@ from triton_repo.supervision.model_processes import model_of, model_processes
 
 RESULTS = Path(__file__).parents[3] / "results" / "faults"
 _SCHEMA = "l2bt.faults/1"
-app = App(name="python -m benchmarks.load.endurance.faults", help=__doc__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +67,8 @@ class FaultsResult:
     schema: str = _SCHEMA
 
 
-@app.default
-def run(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
-    """Try each fault, and write JSON and Markdown.
+def faults(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
+    """Kill parts of a server under load, again and again; write JSON and Markdown.
 
     Args:
         model: Exported model of one product.
@@ -86,16 +83,16 @@ def run(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
         options = ("--probe-interval-s", 1, "--most-pause-s", 0.1)
         service = start_service(repository, folder, *options)
         try:
-            faults = [
+            found = [
                 _try(f"kill -9 of {name}", _kill_model(name), service, expected, repetitions)
                 for name in ("preprocess", "engine", "postprocess")
             ]
-            faults.append(
+            found.append(
                 _try("kill -9 of tritonserver", _kill_server, service, expected, repetitions)
             )
         finally:
             end_service(service)
-    result = FaultsResult(machine=describe_machine(), faults=tuple(faults))
+    result = FaultsResult(machine=describe_machine(), faults=tuple(found))
     write_json(out / "result.json", result)
     atomic_write(out / "result.md", to_markdown(result))
     print(to_markdown(result))
@@ -164,7 +161,3 @@ def _expected(model: Path) -> list[tuple[ImageArray, float]]:
     ]
     with Detector(model) as detector:
         return [(image, detector.inspect(image, want_map=False).score) for image in images]
-
-
-if __name__ == "__main__":
-    app()

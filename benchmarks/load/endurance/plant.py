@@ -119,6 +119,7 @@ class CheckedLoad:
         self._address = address
         self._expected = expected
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._ask) for _ in range(_CLIENTS)]
 
     def __enter__(self) -> "CheckedLoad":
@@ -152,14 +153,17 @@ class CheckedLoad:
                 if self._stop.is_set():
                     return
                 image, score = self._expected[number % len(self._expected)]
-                self.sent += 1
+                with self._lock:
+                    self.sent += 1
                 start = time.monotonic()
                 try:
                     found = client.inspect(image, want_map=number % 2 == 0)
                 except L2BTError as error:
-                    self.lost.append(error)
+                    with self._lock:
+                        self.lost.append(error)
                     continue
-                self.answered += 1
-                self.longest_s = max(self.longest_s, time.monotonic() - start)
-                if abs(found.score - score) > 1e-5 * abs(score):
-                    self.wrong.append(found.score)
+                with self._lock:
+                    self.answered += 1
+                    self.longest_s = max(self.longest_s, time.monotonic() - start)
+                    if abs(found.score - score) > 1e-5 * abs(score):
+                        self.wrong.append(found.score)

@@ -1,6 +1,6 @@
 """A long shift: many requests of all kinds to one server, some of them malformed.
 
-    python -m benchmarks.load.endurance.soak exported/macaroni1 --requests 100000
+    l2bt benchmark soak exported/macaroni1 --requests 100000
 
 Images of several sizes, as pixels through shared memory, as pixels by gRPC and as files, for each
 product that is active, with and without the map; one in twenty is malformed. Each answer is held
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cyclopts import App
 from tqdm import tqdm
 
 from benchmarks.load.closed_loop import questions_of
@@ -40,7 +39,6 @@ _SCHEMA = "l2bt.soak/1"
 _SIZES = ((60, 90), (240, 360), (518, 518), (1000, 1500))
 _MALFORMED_EVERY = 20
 _WINDOWS = 20
-app = App(name="python -m benchmarks.load.endurance.soak", help=__doc__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +128,10 @@ class Soak:
         try:
             found = client.inspect(good.image, product=good.product, want_map=turn % 3 == 0)
         except L2BTError as error:
-            self.lost += 1
-            tqdm.write(f"lost: {error}")
+            self._lose(error)
             return
-        if not good.is_right(found.score):
-            self.wrong += 1
         with self._lock:
+            self.wrong += not good.is_right(found.score)
             self._latencies_ms.append(1e3 * (time.monotonic() - start))
 
     def _send_malformed(self, client: Client, turn: int) -> None:
@@ -145,16 +141,23 @@ class Soak:
             (self._goods[0].image, "no-such-product"),
         ]
         source, product = bad[turn // _MALFORMED_EVERY % len(bad)]
-        self.malformed += 1
+        refused = wrong = False
         try:
             client.inspect(source, product=product)
+            wrong = True
         except InputError:
-            self.refused += 1
+            refused = True
         except L2BTError as error:
+            self._lose(error)
+        with self._lock:
+            self.malformed += 1
+            self.refused += refused
+            self.wrong += wrong
+
+    def _lose(self, error: L2BTError) -> None:
+        with self._lock:
             self.lost += 1
-            tqdm.write(f"lost: {error}")
-        else:
-            self.wrong += 1
+        tqdm.write(f"lost: {error}")
 
     def _close_window(self, turn: int) -> None:
         if turn % max(1, self._requests // _WINDOWS):
@@ -163,14 +166,13 @@ class Soak:
             latencies, self._latencies_ms = self._latencies_ms, []
         p50, p99 = np.quantile(latencies, (0.5, 0.99)) if latencies else (0.0, 0.0)
         server_mib = memory_mib(self._pid)
-        self.windows.append(
-            Window(requests=turn, server_mib=server_mib, p50_ms=float(p50), p99_ms=float(p99))
-        )
+        window = Window(requests=turn, server_mib=server_mib, p50_ms=float(p50), p99_ms=float(p99))
+        with self._lock:
+            self.windows.append(window)
 
 
-@app.default
-def run(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RESULTS) -> None:
-    """Run, and write JSON, Markdown and a picture.
+def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RESULTS) -> None:
+    """Send requests to a real server for long; write JSON, Markdown and a picture.
 
     Args:
         model: Exported model.
@@ -185,30 +187,30 @@ def run(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RESU
         repository = build_repository(exported, folder / "models")
         settings = ServerSettings.on_free_ports(folder / "log.txt")
         with TritonServer(repository, settings) as server:
-            soak = Soak(goods, server.grpc_address, server.pid, requests)
+            run = Soak(goods, server.grpc_address, server.pid, requests)
             start = time.monotonic()
             threads = [
-                threading.Thread(target=soak.work, args=(number,)) for number in range(clients)
+                threading.Thread(target=run.work, args=(number,)) for number in range(clients)
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
             seconds = time.monotonic() - start
-    half = soak.windows[len(soak.windows) // 2 :]
+    half = run.windows[len(run.windows) // 2 :]
     slope = np.polyfit([one.requests / 1e3 for one in half], [one.server_mib for one in half], 1)[0]
     result = SoakResult(
         machine=describe_machine(),
         versions=library_versions(),
         requests=requests,
         clients=clients,
-        malformed=soak.malformed,
-        refused=soak.refused,
-        wrong=soak.wrong,
-        lost=soak.lost,
+        malformed=run.malformed,
+        refused=run.refused,
+        wrong=run.wrong,
+        lost=run.lost,
         seconds=seconds,
         mib_per_thousand=float(slope),
-        windows=tuple(soak.windows),
+        windows=tuple(run.windows),
     )
     write_json(out / "result.json", result)
     atomic_write(out / "result.md", to_markdown(result))
@@ -268,7 +270,3 @@ def _cut_jpeg(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
     data = encode(pixels)
     return data[: len(data) // 2]
-
-
-if __name__ == "__main__":
-    app()

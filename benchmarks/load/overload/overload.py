@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Annotated
 
 import numpy as np
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from PIL import Image
 
 from benchmarks.load.overload.results import OverloadResult, Setup, SetupResult
@@ -35,10 +35,8 @@ from triton_repo.server.server import ServerSettings, TritonServer
 
 _IMAGES = 6
 _CAPACITY_CLIENTS = 4
-app = App(name="python -m benchmarks.load.overload.overload", help=__doc__)
 
 
-@app.default
 def overload(
     model: Path,
     *,
@@ -257,7 +255,3 @@ def _tiles_of(model: ExportedModel, questions: Sequence[Question]) -> int:
     width, height = model.manifest.tile_wh
     cards = [model.store.serving(name).card for name in {one.product for one in questions}]
     return max(card.geometry_of(height, width).tiles for card in cards)
-
-
-if __name__ == "__main__":
-    app()
