@@ -193,9 +193,9 @@ class EngineDetector:
 
     def _judge(self, inferred: "_Inferred", *, want_map: bool) -> Inspection:
         prepared, patch_maps = inferred.prepared, inferred.patch_maps
-        served, card = prepared.served, prepared.served.card
+        served = prepared.served
         start = perf_counter()
-        anomaly_map, score, regions = judge(patch_maps, prepared.geometry, card, want_map=want_map)
+        judged = judge(patch_maps, prepared.geometry, served.card, want_map=want_map)
         end = perf_counter()
         stage_ms = {
             "decode": 1e3 * (prepared.decoded - prepared.start),
@@ -204,16 +204,11 @@ class EngineDetector:
             "postprocess": 1e3 * (end - start),
         }
         total_ms = 1e3 * (end - prepared.start)
-        return Inspection(
-            product=card.product,
-            version=served.version,
-            score=score,
-            threshold=card.threshold.image_score,
-            pixel_threshold=card.threshold.pixel_value,
+        return Inspection.of_judged(
+            served,
+            judged,
             mean_residual=float(patch_maps.mean()),
-            regions=regions,
-            anomaly_map=anomaly_map,
-            engine=self.engine_description + card.scale_note,
+            engine=self.engine_description,
             transport="in-process",
             stage_ms={
                 **stage_ms,

@@ -1,11 +1,11 @@
 """Inspecting by a Triton server: the same call and the same answer as the detector in process."""
 
-import json
+import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,27 +16,27 @@ from runtime.client.access import ClientTls, operator_headers
 from runtime.client.failures import is_overdue, is_restricted, lost_shared_memory, translate
 from runtime.client.patience import with_patience
 from runtime.client.shared_memory import SharedBuffer
+from runtime.client.stream import inspect_ahead
 from runtime.client.wire import (
     ANOMALY_MAP,
     DETAILS,
     ENCODED,
     IMAGE,
-    PRODUCT,
-    REGION_COLUMNS,
     REGIONS,
     SCORE,
-    WANT_CARD,
-    WANT_MAP,
+    CardRequest,
+    InspectionRequest,
+    decode_card,
+    decode_inspection,
 )
 from runtime.errors import (
     BadImageError,
     L2BTError,
     OptionError,
-    ServerError,
     ServerUnavailableError,
 )
 from runtime.extras import require
-from runtime.geometry.region import AnomalyMap, Region
+from runtime.geometry.region import AnomalyMap
 from runtime.images.decode import ImageArray, ImageLike, check_image, encoded_size, read_encoded
 from runtime.inspections.inspection import Inspection
 from runtime.products.card import ProductCard
@@ -45,14 +45,15 @@ from runtime.products.store.product_store import ENSEMBLE
 # As Triton counts them: the lower number goes first.
 PRIORITIES = {"line": 1, "batch": 2}
 TRANSPORTS = ("auto", "shared-memory", "grpc")
-_COUNTS = REGION_COLUMNS[:-1]
+logger = logging.getLogger("l2bt.client")
 
 
 class Client:
     """A connection to a server that `l2bt serve` or NVIDIA's container runs; a context manager.
 
     Safe from several threads; with shared memory, their calls run one after the other, so a client
-    a thread is faster.
+    a thread is faster. The logger "l2bt.client" is told at INFO when a request is sent again, and
+    at WARNING when "auto" falls back to gRPC, each with the reason.
 
     Example:
         >>> with Client("127.0.0.1:8001") as client:
@@ -101,6 +102,14 @@ class Client:
                 f"server address {address!r}; expected host:port of its gRPC interface, such as "
                 "127.0.0.1:8001"
             )
+        self._options: dict[str, Any] = {
+            "transport": transport,
+            "timeout_s": timeout_s,
+            "patience_s": patience_s,
+            "priority": priority,
+            "tls": tls,
+            "token": token,
+        }
         self._grpc: Any = require("tritonclient.grpc")
         self._failure: Any = require("tritonclient.utils").InferenceServerException
         self.address = address
@@ -197,7 +206,13 @@ class Client:
 
         result, anomaly_map, transport = with_patience(ask, patience_s=self._patience_s)
         total_ms = 1e3 * (perf_counter() - start)
-        return _to_inspection(result, anomaly_map, transport, total_ms, request_id)
+        return decode_inspection(
+            result.as_numpy,
+            anomaly_map=anomaly_map,
+            transport=transport,
+            request_id=request_id,
+            total_ms=total_ms,
+        )
 
     def inspect_many(
         self,
@@ -205,13 +220,37 @@ class Client:
         *,
         product: str | None = None,
         want_map: bool = True,
+        ahead: int = 2,
     ) -> Iterator[Inspection | BadImageError]:
-        """Inspect a stream of images; see `EngineDetector.inspect_many`."""
-        for image in images:
-            try:
-                yield self.inspect(image, product=product, want_map=want_map)
-            except BadImageError as error:
-                yield error
+        """Inspect a stream of images, several of them under way at a time.
+
+        Args:
+            images: As for `inspect`; a generator that waits for a camera will do.
+            product: Name of the product; may be left out where the server holds one.
+            want_map: Whether the answers carry the full-resolution anomaly map.
+            ahead: How many requests are under way at a time. Each has a connection of its own, with
+                its own shared memory, for as long as the stream lasts.
+
+        Yields:
+            One answer an image, in order; in place of one that cannot be used, the error.
+
+        Raises:
+            OptionError: `ahead` is not positive.
+            L2BTError: As `inspect`; the stream ends with it.
+        """
+        if ahead < 1:
+            raise OptionError(f"ahead is {ahead}; expected at least 1")
+        self._require_open()
+        return self._inspect_stream(images, product, want_map, ahead)
+
+    def _inspect_stream(
+        self, images: Iterable[ImageLike], product: str | None, want_map: bool, ahead: int
+    ) -> Iterator[Inspection | BadImageError]:
+        with ExitStack() as stack:
+            others = [
+                stack.enter_context(Client(self.address, **self._options)) for _ in range(ahead - 1)
+            ]
+            yield from inspect_ahead([self, *others], images, product=product, want_map=want_map)
 
     def read_card(self, *, product: str | None = None) -> ProductCard:
         """The product's card as the server holds it, at the cost of inspecting one pixel.
@@ -225,15 +264,15 @@ class Client:
             ServerError: The server failed, or its repository is of an older version.
         """
         self._require_open()
-        parameters = {WANT_MAP: False, WANT_CARD: True, **({PRODUCT: product} if product else {})}
+        request = CardRequest(product=product)
 
         def ask() -> Any:
             try:
                 return self._client.infer(
                     ENSEMBLE,
-                    [self._input(np.zeros((1, 1, 3), np.uint8), shared=False)],
+                    [self._input(request.pixel(), shared=False)],
                     outputs=[self._grpc.InferRequestedOutput(DETAILS)],
-                    parameters=parameters,
+                    parameters=request.parameters(),
                     priority=self._priority,
                     client_timeout=self._timeout_s,
                 )
@@ -241,13 +280,7 @@ class Client:
                 raise self._translate(error, "image") from error
 
         result = with_patience(ask, patience_s=self._patience_s)
-        details = json.loads(result.as_numpy(DETAILS)[0])
-        if "card" not in details:
-            raise ServerError(
-                f"the server at {self.address} does not tell its product's card; fill its "
-                "repository again with l2bt repository"
-            )
-        return ProductCard.from_json(details["card"])
+        return decode_card(result.as_numpy)
 
     def close(self) -> None:
         """Give shared memory back and close the connection; may be called twice."""
@@ -284,12 +317,12 @@ class Client:
                 self._map_out.reserve(size[0] * size[1] * 4)
                 map_output.set_shared_memory(self._map_out.name, self._map_out.size)
             outputs.append(map_output)
-        parameters = {WANT_MAP: want_map, **({PRODUCT: product} if product else {})}
+        request = InspectionRequest(product=product, want_map=want_map)
         result = self._client.infer(
             ENSEMBLE,
             [self._input(content, shared)],
             outputs=outputs,
-            parameters=parameters,
+            parameters=request.parameters(),
             request_id=request_id,
             priority=self._priority,
             # Whoever has gone away is not worked for: the queues drop what is overdue.
@@ -333,6 +366,12 @@ class Client:
                     f"({error}); use transport='grpc', or run the server on this machine "
                     "(containers: --ipc=host); on a network the operator's token opens it"
                 ) from error
+            logger.warning(
+                "images travel by gRPC: the server at %s cannot open this machine's shared "
+                "memory (%s)",
+                self.address,
+                error,
+            )
             return "grpc"
         return "shared-memory"
 
@@ -359,37 +398,3 @@ def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]
         return "image", image, encoded_size(image)
     pixels = check_image(image)
     return "image", pixels, (pixels.shape[0], pixels.shape[1])
-
-
-def _to_inspection(
-    result: Any,
-    anomaly_map: AnomalyMap | None,
-    transport: str,
-    total_ms: float,
-    request_id: str,
-) -> Inspection:
-    details = json.loads(result.as_numpy(DETAILS)[0])
-    stage_ms = dict(details["stage_ms"])
-    stage_ms["transport"] = total_ms - sum(stage_ms.values())
-    stage_ms["total"] = total_ms
-    regions = tuple(
-        Region(
-            **{name: int(value) for name, value in zip(_COUNTS, row[:-1], strict=True)},
-            peak=float(row[-1]),
-        )
-        for row in result.as_numpy(REGIONS)
-    )
-    return Inspection(
-        product=details["product"],
-        version=details["version"],
-        score=float(result.as_numpy(SCORE)[0]),
-        threshold=details["threshold"],
-        pixel_threshold=details["pixel_threshold"],
-        mean_residual=details["mean_residual"],
-        regions=regions,
-        anomaly_map=anomaly_map,
-        engine=details["engine"],
-        transport=transport,
-        request_id=request_id,
-        stage_ms=stage_ms,
-    )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from runtime.client.wire import decode_error
 from runtime.errors import (
     BadImageError,
     DeadlineExceededError,
@@ -16,6 +17,8 @@ from runtime.products.store.product_store import ENSEMBLE
 _LOST_REGION = "Unable to find shared memory region"
 # A python model whose process has died, until the server's supervisor has noticed.
 _DEAD_MODEL = "is not healthy"
+# How servers that send no codes begin the sentence.
+_UNCODED_UNKNOWN_PRODUCT = ("unknown product", "no product is named")
 _RESTRICTED = "This protocol is restricted"
 
 
@@ -44,7 +47,8 @@ def translate(error: Any, *, address: str, timeout_s: float, name: str) -> L2BTE
         name: What to call the image.
     """
     status = str(error.status())
-    message = str(error.message()).removeprefix(f"in ensemble '{ENSEMBLE}', ").strip()
+    text = str(error.message()).removeprefix(f"in ensemble '{ENSEMBLE}', ").strip()
+    kind, message = decode_error(text)
     if _LOST_REGION in message:
         return ServerUnavailableError(
             f"the server at {address} was restarted and has forgotten the shared memory; send the "
@@ -54,13 +58,17 @@ def translate(error: Any, *, address: str, timeout_s: float, name: str) -> L2BTE
         return ServerUnavailableError(
             f"a model of the server at {address} has died ({message}); l2bt serve restarts it"
         )
+    if kind is not None and issubclass(kind, InputError):
+        return _input_error(kind, message, name)
     if "INVALID_ARGUMENT" in status:
-        return _input_error(message, name)
+        # Of Triton itself, or of a server from before there were codes.
+        is_product = message.startswith(_UNCODED_UNKNOWN_PRODUCT)
+        return _input_error(UnknownProductError if is_product else BadImageError, message, name)
     if is_overdue(error):
         return DeadlineExceededError(f"no answer from {address} within {timeout_s:g} s")
     if is_restricted(error):
         return ServerError(f"the server at {address} wants the operator's token: {message}")
-    if "UNAVAILABLE" in status or "NOT_FOUND" in status:
+    if kind is ServerUnavailableError or "UNAVAILABLE" in status or "NOT_FOUND" in status:
         return ServerUnavailableError(
             f"the server at {address} cannot take the request ({message}); is it started "
             "(l2bt serve) and ready, and is this its gRPC port?"
@@ -68,8 +76,6 @@ def translate(error: Any, *, address: str, timeout_s: float, name: str) -> L2BTE
     return ServerError(f"the server at {address} failed: {message} ({status})")
 
 
-def _input_error(message: str, name: str) -> InputError:
-    if message.startswith(("unknown product", "no product is named")):
-        return UnknownProductError(message)
+def _input_error(kind: type[L2BTError], message: str, name: str) -> L2BTError:
     # The server does not know the file's name.
-    return BadImageError(message if name == "image" else f"{name}: {message}")
+    return kind(f"{name}: {message}" if kind is BadImageError and name != "image" else message)

@@ -8,6 +8,7 @@ from runtime.errors import BadImageError
 from runtime.geometry.region import AnomalyMap, Region
 from runtime.images.decode import ImageLike
 from runtime.products.card import ProductCard
+from runtime.products.catalogue import ServedProduct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,43 @@ class Inspection:
     transport: str
     stage_ms: dict[str, float]
     request_id: str = ""
+
+    @classmethod
+    def of_judged(
+        cls,
+        served: ServedProduct,
+        judged: tuple[AnomalyMap | None, float, tuple[Region, ...]],
+        *,
+        mean_residual: float,
+        engine: str,
+        transport: str,
+        stage_ms: dict[str, float],
+    ) -> "Inspection":
+        """The inspection of an image that was held against a product.
+
+        Args:
+            served: The product.
+            judged: What `judge` found: the map, the score and the regions.
+            mean_residual: Mean of the tiles' patch maps.
+            engine: What ran the network; a note on a forced scale is added.
+            transport: How the image came to it.
+            stage_ms: Milliseconds by stage.
+        """
+        card = served.card
+        anomaly_map, score, regions = judged
+        return cls(
+            product=card.product,
+            version=served.version,
+            score=score,
+            threshold=card.threshold.image_score,
+            pixel_threshold=card.threshold.pixel_value,
+            mean_residual=mean_residual,
+            regions=regions,
+            anomaly_map=anomaly_map,
+            engine=engine + card.scale_note,
+            transport=transport,
+            stage_ms=stage_ms,
+        )
 
     @property
     def is_defective(self) -> bool:

@@ -5,6 +5,7 @@ over a window of parts is told by each process for itself, and labelled with its
 """
 
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,29 @@ class ProductMetrics:
         }
         self._products: dict[int, _Metrics] = {}
 
-    def count(self, served: ServedProduct, score: float, residual: float) -> None:
-        """Count one inspection."""
+    def count(
+        self,
+        served: ServedProduct,
+        score: float,
+        residual: float,
+        *,
+        current: Callable[[], Collection[int]],
+    ) -> None:
+        """Count one inspection.
+
+        Args:
+            served: The version of the product that the image was held against.
+            score: The image's score.
+            residual: The image's mean residual.
+            current: Tells the numbers of all present assignments. It is asked when a version is
+                counted for the first time, and those that have left their slots are forgotten.
+        """
         metrics = self._products.get(served.number)
         if metrics is None:
+            present = current()
+            self._products = {
+                number: kept for number, kept in self._products.items() if number in present
+            }
             metrics = _Metrics(self._families, served, self._process)
             self._products[served.number] = metrics
         metrics.count(score, residual)

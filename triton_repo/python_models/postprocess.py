@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from runtime.client.wire import (
-    ANOMALY_MAP,
     ASSIGNMENT,
-    DETAILS,
     IMAGE_SIZE,
-    REGION_COLUMNS,
-    REGIONS,
-    SCORE,
     STAMPS_NS,
-    VERDICT,
-    WANT_CARD,
-    WANT_MAP,
+    CardRequest,
+    decode_request,
+    encode_card,
+    encode_error,
+    encode_inspection,
     printable,
 )
 from runtime.engines.network import OUTPUT_NAME
@@ -30,16 +26,6 @@ from runtime.products.catalogue import ServedProduct
 from runtime.products.judge import judge
 from runtime.products.store.product_store import ProductStore
 from triton_repo.python_models.metrics import ProductMetrics
-
-_DETAILS = (
-    "product",
-    "version",
-    "threshold",
-    "pixel_threshold",
-    "mean_residual",
-    "engine",
-    "stage_ms",
-)
 
 
 class TritonPythonModel:
@@ -61,7 +47,7 @@ class TritonPythonModel:
         try:
             return self._judge(request)
         except L2BTError as error:
-            code, message = _code_of(error), str(error)
+            code, message = _code_of(error), encode_error(error)
         except Exception as error:
             pb_utils.Logger.log_error(f"postprocess {printable(request.request_id())}: {error!r}")
             code = pb_utils.TritonError.INTERNAL
@@ -73,7 +59,7 @@ class TritonPythonModel:
 
     def _judge(self, request: Any) -> Any:
         received_ns = time.monotonic_ns()
-        parameters = json.loads(request.parameters() or "{}")
+        asked = decode_request(request.parameters())
         # By its number, not by its name: another version may have become active since, and its slot
         # may even hold other students, in which case there is no answer rather than a wrong one.
         served = self._store.assigned(int(_input(request, ASSIGNMENT)[0]))
@@ -82,32 +68,26 @@ class TritonPythonModel:
                 "the product was retired while the request was under way; send it again"
             )
         card = served.card
-        if parameters.get(WANT_CARD, False):
+        if isinstance(asked, CardRequest):
             # No verdict with it: the area does not apply to the image that was sent along.
-            answer = json.dumps({"card": card.to_json(), "version": served.version})
-            return pb_utils.InferenceResponse(output_tensors=[_text(DETAILS, answer)])
+            return _response(encode_card(card, served.version))
         height, width = (int(size) for size in _input(request, IMAGE_SIZE))
         arrived_ns, decoded_ns, cut_ns = (int(stamp) for stamp in _input(request, STAMPS_NS))
         patch_maps = _input(request, OUTPUT_NAME)
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
-        anomaly_map, score, regions = judge(
+        judged = judge(
             patch_maps,
             card.geometry_of(height, width),
             card,
-            want_map=parameters.get(WANT_MAP, True),
+            want_map=asked.want_map,
         )
         judged_ns = time.monotonic_ns()
-        inspection = Inspection(
-            product=card.product,
-            version=served.version,
-            score=score,
-            threshold=card.threshold.image_score,
-            pixel_threshold=card.threshold.pixel_value,
+        inspection = Inspection.of_judged(
+            served,
+            judged,
             mean_residual=float(patch_maps.mean()),
-            regions=regions,
-            anomaly_map=None,
-            engine=self._engine + card.scale_note,
+            engine=self._engine,
             transport="",
             stage_ms={
                 "decode": (decoded_ns - arrived_ns) / 1e6,
@@ -119,23 +99,18 @@ class TritonPythonModel:
         self._count(served, inspection)
         pb_utils.Logger.log_info(
             f"answer {printable(request.request_id())}: {card.product} {served.version} "
-            f"{inspection.verdict} {score:.6g}"
+            f"{inspection.verdict} {inspection.score:.6g}"
         )
-        table = [[getattr(region, name) for name in REGION_COLUMNS] for region in regions]
-        details = {name: getattr(inspection, name) for name in _DETAILS}
-        outputs = [
-            pb_utils.Tensor(SCORE, np.array([score], np.float32)),
-            _text(VERDICT, inspection.verdict),
-            pb_utils.Tensor(REGIONS, np.array(table, np.float64).reshape(-1, len(REGION_COLUMNS))),
-            _text(DETAILS, json.dumps(details)),
-        ]
-        if anomaly_map is not None:
-            outputs.append(pb_utils.Tensor(ANOMALY_MAP, np.ascontiguousarray(anomaly_map)))
-        return pb_utils.InferenceResponse(output_tensors=outputs)
+        return _response(encode_inspection(inspection))
 
     def _count(self, served: ServedProduct, inspection: Inspection) -> None:
         try:
-            self._metrics.count(served, inspection.score, inspection.mean_residual)
+            self._metrics.count(
+                served,
+                inspection.score,
+                inspection.mean_residual,
+                current=lambda: {one.number for one in self._store.table().assignments},
+            )
         except Exception as error:
             # The answer is worth more than its count.
             pb_utils.Logger.log_error(f"postprocess: metrics: {error!r}")
@@ -151,5 +126,6 @@ def _input(request: Any, name: str) -> Any:
     return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
 
 
-def _text(name: str, text: str) -> Any:
-    return pb_utils.Tensor(name, np.array([text.encode()], dtype=object))
+def _response(outputs: dict[str, Any]) -> Any:
+    tensors = [pb_utils.Tensor(name, array) for name, array in outputs.items()]
+    return pb_utils.InferenceResponse(output_tensors=tensors)

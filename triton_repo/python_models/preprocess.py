@@ -14,9 +14,10 @@ from runtime.client.wire import (
     ENCODED,
     IMAGE,
     IMAGE_SIZE,
-    PRODUCT,
     STAMPS_NS,
-    WANT_CARD,
+    CardRequest,
+    decode_request,
+    encode_error,
     printable,
 )
 from runtime.engines.network import INPUT_NAME, SLOT_NAME
@@ -57,17 +58,25 @@ class TritonPythonModel:
         try:
             return self._cut(request, buffer)
         except InputError as error:
-            code, message = pb_utils.TritonError.INVALID_ARG, str(error)
+            code, message, answer = (
+                pb_utils.TritonError.INVALID_ARG,
+                str(error),
+                encode_error(error),
+            )
         except L2BTError as error:
             # Such as students that the engine does not hold: to try again does not help.
-            code, message = pb_utils.TritonError.UNSUPPORTED, str(error)
+            code, message, answer = (
+                pb_utils.TritonError.UNSUPPORTED,
+                str(error),
+                encode_error(error),
+            )
         except Exception as error:
             # The client gets a sentence; where it happened is for the server's log.
             pb_utils.Logger.log_error(f"preprocess {printable(request.request_id())}: {error!r}")
             code = pb_utils.TritonError.INTERNAL
-            message = "preprocess failed; the server's log says why"
+            message = answer = "preprocess failed; the server's log says why"
         pb_utils.Logger.log_info(f"refused {printable(request.request_id())}: {message[:200]!r}")
-        return _error(message, code)
+        return _error(answer, code)
 
     def _check_pixels(self, height: int, width: int) -> None:
         if height * width > self._most_megapixels * 1e6:
@@ -79,15 +88,15 @@ class TritonPythonModel:
 
     def _cut(self, request: Any, buffer: TileBuffer | None) -> Any:
         arrived_ns = time.monotonic_ns()
-        parameters = json.loads(request.parameters() or "{}")
-        served = self._products.serving(parameters.get(PRODUCT))
+        asked = decode_request(request.parameters())
+        served = self._products.serving(asked.product)
         card = served.card
         raw, encoded = _given(request)
         # From the header, so that nothing is decoded that is refused for its size.
         height, width = raw.shape[:2] if raw is not None else encoded_size(encoded)
         self._check_pixels(height, width)
         # A request for the card alone is not about its image, whose size may be any.
-        area = None if parameters.get(WANT_CARD, False) else card.area
+        area = None if isinstance(asked, CardRequest) else card.area
         geometry = card.geometry.for_image(height, width, area=area)
         if geometry.tiles > self._most_tiles:
             raise BadImageError(

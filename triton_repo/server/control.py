@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.client.wire import DETAILS, IMAGE, PRODUCT, WANT_CARD, WANT_MAP
+from runtime.client.wire import DETAILS, IMAGE, CardRequest, without_codes
 from runtime.errors import ServerError
 from runtime.products.store.product_store import ENSEMBLE
 
@@ -38,10 +38,16 @@ class ServerControl:
         Raises:
             ServerError: There was no answer, or an error.
         """
-        pixel = {"name": IMAGE, "shape": [1, 1, 3], "datatype": "UINT8", "data": [0, 0, 0]}
+        sent = CardRequest.pixel()
+        pixel = {
+            "name": IMAGE,
+            "shape": list(sent.shape),
+            "datatype": "UINT8",
+            "data": sent.ravel().tolist(),
+        }
         body = {
             "id": "probe",
-            "parameters": {WANT_MAP: False, WANT_CARD: True, PRODUCT: product},
+            "parameters": CardRequest(product=product).parameters(),
             "inputs": [pixel],
             "outputs": [{"name": DETAILS}],
         }
@@ -124,7 +130,7 @@ class ServerControl:
                 content = answer.read()
             return msgspec.json.decode(content) if content else None
         except urllib.error.HTTPError as error:
-            reason = error.read().decode(errors="replace")[:500]
+            reason = without_codes(error.read().decode(errors="replace"))[:500]
             raise ServerError(f"{path} failed with status {error.code}: {reason}") from error
         except (OSError, msgspec.DecodeError) as error:
             raise ServerError(f"{path} got no answer: {error}") from error

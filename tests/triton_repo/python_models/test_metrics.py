@@ -1,0 +1,31 @@
+"""What each process of `postprocess` keeps of the products that it counts."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from runtime.products.catalogue import ServedProduct
+from tests.conftest import make_card
+from triton_repo.python_models.metrics import ProductMetrics
+
+
+class MetricFamily:
+    """Triton's, which exists only inside a server; it keeps nothing."""
+
+    COUNTER = GAUGE = HISTOGRAM = 0
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def Metric(self, **_: object) -> Any:  # noqa: N802
+        def ignore(_: float) -> None:
+            pass
+
+        return SimpleNamespace(increment=ignore, observe=ignore, set=ignore)
+
+
+def test_versions_that_left_their_slots_are_forgotten_when_a_new_one_comes() -> None:
+    metrics = ProductMetrics(SimpleNamespace(MetricFamily=MetricFamily), "postprocess_0")
+    for number, current in [(1, {1}), (2, {1, 2}), (3, {2, 3})]:
+        served = ServedProduct(number=number, slot=0, version=number, card=make_card())
+        metrics.count(served, 0.05, 0.1, current=lambda present=current: present)  # type: ignore[misc]
+    assert set(metrics._products) == {2, 3}
