@@ -15,7 +15,7 @@ PERF_ANALYZER := tritonclient==2.51.0
 PEERS := anomalib==2.7.0 torch==2.14.1 torchvision==0.29.1 openvino==2026.4.1 onnx==1.23.2 \
 	onnxscript==0.7.2
 
-.PHONY: setup demo test check bench bench-quick gpu-check perf-analyzer peers-environment clean
+.PHONY: setup demo test check commands bench bench-quick gpu-check perf-analyzer peers-environment clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 # Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
+# COMMANDS.md anew, from the command line itself; a test holds it.
+commands: $(STAMP)
+	$(BIN)/python -c "import l2bt; print(l2bt.commands_page(), end='')" > COMMANDS.md
+
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks.
 ifdef ROOM
 test: $(STAMP)

@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from cyclopts import App
+
     from runtime.client.client import Client
     from runtime.detector import Detector
     from runtime.errors import (
@@ -186,16 +188,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'l2bt' has no attribute {name!r}")
 
 
-def main() -> NoReturn:
-    """The command `l2bt`: exit status 1 and one sentence for an error of ours."""
+def build_app() -> "App":
+    """The command `l2bt` with all its subcommands, none of which is imported yet."""
     from cyclopts import App, Parameter
 
-    from runtime.errors import L2BTError
-    from runtime.extras import naming_the_extra
-
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     app = App(
         name="l2bt",
         help="L2BT Edge: find tiny defects in high-resolution images.",
@@ -214,6 +210,24 @@ def main() -> NoReturn:
     for name, (function, summary) in _BENCHMARKS.items():
         benchmark.command(f"benchmarks.{function}", name=name, help=summary)
     app.command(benchmark)
+    return app
+
+
+def commands_page() -> str:
+    """COMMANDS.md: each command and option with its help and default."""
+    page: str = build_app().generate_docs(output_format="markdown", recursive=True)
+    return page.replace("# l2bt\n", "# The command l2bt\n", 1).rstrip() + "\n"
+
+
+def main() -> NoReturn:
+    """The command `l2bt`: exit status 1 and one sentence for an error of ours."""
+    from runtime.errors import L2BTError
+    from runtime.extras import naming_the_extra
+
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    app = build_app()
     try:
         with naming_the_extra():
             app()

@@ -84,6 +84,13 @@ sys.exit(", ".join(sorted(heavy)) or 0)
         assert command in result.stdout
 
 
+def test_the_page_of_commands_is_that_of_the_command_line() -> None:
+    import l2bt
+
+    found = (ROOT / "COMMANDS.md").read_text()
+    assert found == l2bt.commands_page(), "COMMANDS.md is out of date; make it anew: make commands"
+
+
 def test_inspect_and_evaluate_offer_the_same_ways_to_a_model_or_a_server() -> None:
     from dataclasses import fields
 

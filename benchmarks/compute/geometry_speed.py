@@ -24,12 +24,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.compute.explicit_blur import blur_explicitly
 from benchmarks.machine.machine import describe_machine, library_versions
+from benchmarks.machine.result_files import results_folder, write_result
 from runtime.geometry.geometry import Geometry, GeometrySettings
 from runtime.geometry.tile_buffer import TileBuffer
-from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import write_json
 
-RESULTS = Path(__file__).parents[2] / "results" / "geometry_speed"
 TILED = GeometrySettings(kind="tiles", overlap_wh=(56, 56))
 _SCHEMA = "l2bt.geometry_speed/1"
 _THRESHOLD = 0.2
@@ -90,14 +88,14 @@ def geometry(
         *(1, 2, 4, 8, 12.582912, 24)
     ],
     repetitions: int = 7,
-    out: Path = RESULTS,
+    out: Path | None = None,
 ) -> None:
     """Measure cutting and stitching at each image size; write JSON and Markdown.
 
     Args:
         megapixels: Image sizes, at a ratio of 4 to 3; 12.582912 is 4,096 x 3,072 px.
         repetitions: Of each step; the median counts.
-        out: Folder for the results.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -113,8 +111,7 @@ def geometry(
         repetitions=repetitions,
         measurements=tuple(measurements),
     )
-    write_json(out / "result.json", result)
-    atomic_write(out / "result.md", to_markdown(result))
+    write_result(results_folder("geometry", out), result, to_markdown(result))
     print(to_markdown(result))
 
 

@@ -27,11 +27,9 @@ from benchmarks.evaluation.metrics.pixel_metrics import PixelEvaluator
 from benchmarks.evaluation.metrics.plain_evaluator import evaluate_plainly
 from benchmarks.evaluation.metrics.pro import LIMITS
 from benchmarks.machine.machine import available_memory_bytes, describe_machine, library_versions
-from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import write_json
+from benchmarks.machine.result_files import results_folder, write_result
 
 HEIGHT_PX, WIDTH_PX = 1000, 1500
-RESULTS = Path(__file__).parents[2] / "results" / "metrics_speed"
 # What scikit-learn needs to sort all pixels: measured at 60 bytes a pixel, and some more.
 _PLAIN_BYTES_PER_PIXEL = 65
 _SCHEMA = "l2bt.metrics_speed/1"
@@ -131,13 +129,13 @@ def measure_plain(folder: Path, images: int) -> tuple[float, dict[str, float]]:
 def metrics(
     *,
     images: Annotated[list[int], Parameter(consume_multiple=True)] = [50, 100, 200],  # noqa: B006
-    out: Path = RESULTS,
+    out: Path | None = None,
 ) -> None:
     """Measure our evaluator beside a plain one; write JSON, Markdown and a plot.
 
     Args:
         images: Numbers of images.
-        out: Folder for the results.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     left_out: dict[str, str] = {}
     measurements: list[Measurement] = []
@@ -166,10 +164,9 @@ def metrics(
         left_out=left_out,
         largest_difference=_largest_difference(measurements),
     )
-    write_json(out / "result.json", result)
-    text = to_markdown(result)
-    atomic_write(out / "result.md", text)
-    _plot(result, out / "growth.svg")
+    folder, text = results_folder("metrics", out), to_markdown(result)
+    write_result(folder, result, text)
+    _plot(result, folder / "growth.svg")
     print(text)
 
 

@@ -23,6 +23,7 @@ import torch
 from cyclopts import App
 
 from benchmarks.machine.machine import describe_machine, library_versions
+from benchmarks.machine.result_files import results_folder, write_result
 from export.fuse import export_product
 from export.trace import trace
 from runtime.client.client import Client
@@ -31,8 +32,6 @@ from runtime.geometry.tile_shape import describe_wh
 from runtime.products.card import TeacherCard
 from runtime.products.store.changes import activate, add_version
 from runtime.products.store.product_store import ProductStore
-from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import write_json
 from train.reference import load_network
 from train.students.bank import StudentBank
 from train.students.bundle import ProductBundle, open_bundle, write_bundle
@@ -42,7 +41,6 @@ from train.teacher.teacher import Teacher
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-RESULTS = Path(__file__).parents[2] / "results" / "products"
 _SCHEMA = "l2bt.products_benchmark/1"
 _COUNTS = (1, 4, 16)
 _MIB = 1 << 20
@@ -96,7 +94,7 @@ class ProductsResult:
 
 
 def products(
-    bundle: Path, *, papers_size: bool = False, repetitions: int = 9, out: Path = RESULTS
+    bundle: Path, *, papers_size: bool = False, repetitions: int = 9, out: Path | None = None
 ) -> None:
     """Measure memory and speed of many products in one network; write JSON and Markdown.
 
@@ -104,7 +102,7 @@ def products(
         bundle: Product bundle that l2bt train left.
         papers_size: Measure the paper's network instead, without a server.
         repetitions: Of each batch; the server is given five products.
-        out: Folder for the results.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     opened = open_bundle(bundle)
     network = papers_network() if papers_size else load_network(opened)
@@ -125,8 +123,7 @@ def products(
         serving_s=serving,
     )
     name = "papers_size" if papers_size else "demo_size"
-    write_json(out / name / "result.json", result)
-    atomic_write(out / name / "result.md", to_markdown(result))
+    write_result(results_folder("products", out) / name, result, to_markdown(result))
     print(to_markdown(result))
 
 

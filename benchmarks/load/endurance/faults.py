@@ -19,15 +19,13 @@ import numpy as np
 
 from benchmarks.load.endurance.plant import CheckedLoad, Service, end_service, start_service
 from benchmarks.machine.machine import describe_machine
+from benchmarks.machine.result_files import results_folder, write_result
 from runtime.detector import Detector
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
-from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import write_json
 from triton_repo.configuration.build import build_repository
 from triton_repo.supervision.model_processes import model_of, model_processes
 
-RESULTS = Path(__file__).parents[3] / "results" / "faults"
 _SCHEMA = "l2bt.faults/1"
 
 
@@ -67,13 +65,13 @@ class FaultsResult:
     schema: str = _SCHEMA
 
 
-def faults(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
+def faults(model: Path, *, repetitions: int = 5, out: Path | None = None) -> None:
     """Kill parts of a server under load, again and again; write JSON and Markdown.
 
     Args:
         model: Exported model of one product.
         repetitions: How often each fault is tried.
-        out: Folder for the results.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     expected = _expected(model)
     with TemporaryDirectory() as scratch:
@@ -93,8 +91,7 @@ def faults(model: Path, *, repetitions: int = 5, out: Path = RESULTS) -> None:
         finally:
             end_service(service)
     result = FaultsResult(machine=describe_machine(), faults=tuple(found))
-    write_json(out / "result.json", result)
-    atomic_write(out / "result.md", to_markdown(result))
+    write_result(results_folder("faults", out), result, to_markdown(result))
     print(to_markdown(result))
 
 

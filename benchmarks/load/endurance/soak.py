@@ -23,6 +23,7 @@ from tqdm import tqdm
 from benchmarks.load.closed_loop import questions_of
 from benchmarks.load.server_usage import memory_mib
 from benchmarks.machine.machine import describe_machine, library_versions
+from benchmarks.machine.result_files import results_folder, write_result
 from benchmarks.workload.drawn_image import draw_image, encode
 from benchmarks.workload.question import Question
 from runtime.client.client import Client
@@ -30,11 +31,9 @@ from runtime.detector import Detector
 from runtime.errors import InputError, L2BTError
 from runtime.models.exported_model import ExportedModel
 from runtime.storage.atomic_write import atomic_write
-from runtime.storage.json_files import write_json
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-RESULTS = Path(__file__).parents[3] / "results" / "soak"
 _SCHEMA = "l2bt.soak/1"
 _SIZES = ((60, 90), (240, 360), (518, 518), (1000, 1500))
 _MALFORMED_EVERY = 20
@@ -171,14 +170,14 @@ class Soak:
             self.windows.append(window)
 
 
-def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RESULTS) -> None:
+def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path | None = None) -> None:
     """Send requests to a real server for long; write JSON, Markdown and a picture.
 
     Args:
         model: Exported model.
         requests: How many to send in all.
         clients: How many at the same time.
-        out: Folder for the results.
+        out: Folder of all machines' results; benchmarks/results by default.
     """
     exported = ExportedModel.open(model)
     goods = _goods(model, sorted(exported.store.table().active))
@@ -212,9 +211,9 @@ def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path = RES
         mib_per_thousand=float(slope),
         windows=tuple(run.windows),
     )
-    write_json(out / "result.json", result)
-    atomic_write(out / "result.md", to_markdown(result))
-    draw(result, out / "soak.svg")
+    results = results_folder("soak", out)
+    write_result(results, result, to_markdown(result))
+    draw(result, results / "soak.svg")
     print(to_markdown(result))
 
 
