@@ -1,14 +1,18 @@
 """Tracing the network in PyTorch into an FP32 ONNX graph, and writing its FP16 counterpart."""
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from export.passes.check_precision import PrecisionCounts, check_precision
 from export.passes.halve_everything import halve_everything
 from export.passes.halve_matmuls import halve_matmuls
 from export.passes.scale_query_first import scale_query_first
+from runtime.engines.bank_weights import PREFIX
 from runtime.engines.network import INPUT_NAME, OUTPUT_NAME, SLOT_NAME
 from runtime.errors import ModelError
 from runtime.extras import require
@@ -41,7 +45,7 @@ def trace(network: BankNetwork, path: Path) -> None:
     require("onnxscript")
     example = torch.zeros((_EXAMPLE_TILES, height, width, 3), dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=1024)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _distinct(network.students) as bank:
         # The exporter warns about its own internals, which a user can do nothing about.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -56,7 +60,45 @@ def trace(network: BankNetwork, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    _write_bank(path, bank)
     check_boundary(path, tile_wh=teacher.tile_wh, grid_wh=teacher.grid_wh)
+
+
+@contextmanager
+def _distinct(bank: StudentBank) -> Iterator[dict[str, Tensor]]:
+    """Give the bank's tensors, and put numbers in their place of which no two are the same.
+
+    The exporter merges equal constants, such as two directions' judges that are the paper's; what
+    fills one of them later would fill the other.
+    """
+    state = {name: value.clone() for name, value in bank.state_dict().items()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for value in bank.parameters():
+            value.uniform_()
+        try:
+            yield state
+        finally:
+            bank.load_state_dict(state)
+
+
+def _write_bank(path: Path, bank: Mapping[str, Tensor]) -> None:
+    """Put the bank's numbers into the exported file.
+
+    Raises:
+        ModelError: The exporter dropped, merged or changed one of its tensors.
+    """
+    onnx = require("onnx")
+    model = onnx.load(str(path))
+    constants = {one.name: one for one in model.graph.initializer if one.name.startswith(PREFIX)}
+    expected = {f"{PREFIX}{name}": tuple(tensor.shape) for name, tensor in bank.items()}
+    found = {name: tuple(constant.dims) for name, constant in constants.items()}
+    if found != expected:
+        raise ModelError(f"the exported graph's bank is {found}; expected {expected}")
+    for name, tensor in bank.items():
+        constant = constants[f"{PREFIX}{name}"]
+        constant.CopyFrom(onnx.numpy_helper.from_array(tensor.numpy(), constant.name))
+    onnx.save(model, str(path))
 
 
 def write_half(fp32_path: Path, fp16_path: Path) -> PrecisionCounts:

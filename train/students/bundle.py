@@ -13,6 +13,9 @@ from runtime.products.students_file import STUDENTS_NAME, check_students
 from runtime.storage.atomic_write import atomic_folder, atomic_write, sha256_of_file
 from train.students.students import Students
 
+# Bundles whose students have no judge of their own are judged as in the paper.
+_OF_JUDGE = "forward_judge."
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProductBundle:
@@ -59,7 +62,8 @@ def open_bundle(folder: Path) -> ProductBundle:
         state = {name: tensor.float() for name, tensor in load(weights.read_bytes()).items()}
         # The width on a card may be any number; there it takes no memory until it is seen to fit.
         with torch.device("meta"):
-            students = Students(card.teacher.dimension)
+            judged = any(name.startswith(_OF_JUDGE) for name in state)
+            students = Students(card.teacher.dimension, judged=judged)
         students.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(

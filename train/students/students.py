@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from train.students.judge import DirectionJudge, residual
+
 
 class Student(nn.Module):
     """Three Linear layers of width D with GELU between them, applied to each patch token alone."""
@@ -27,36 +29,60 @@ class Student(nn.Module):
 
 
 class Students(nn.Module):
-    """The pair: the forward student predicts the deep tokens, the backward student the shallow."""
+    """The pair: the forward student predicts the deep tokens, the backward student the shallow.
 
-    def __init__(self, dimension: int) -> None:
+    Attributes:
+        forward_judge: How the forward student's residuals are judged; None for the paper's way.
+        backward_judge: The same for the backward student.
+    """
+
+    forward_judge: DirectionJudge | None
+    backward_judge: DirectionJudge | None
+
+    def __init__(self, dimension: int, *, judged: bool = False) -> None:
         super().__init__()
         self.forward_student = Student(dimension)
         self.backward_student = Student(dimension)
+        self.forward_judge = DirectionJudge(dimension) if judged else None
+        self.backward_judge = DirectionJudge(dimension) if judged else None
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        """The anomaly of each patch: the product of both directions' distances.
+        """The anomaly of each patch: the product of what both directions say.
 
         Args:
             shallow: (..., D) teacher tokens of the shallower block.
             deep: (..., D) teacher tokens of the deeper block.
 
         Returns:
-            (...) float32 in 0 to 4.
+            (...) float32: in 0 to 4 without a judge, and about 1 on good patches with one.
         """
-        ahead = normalised_distance(self.forward_student(shallow), deep)
-        back = normalised_distance(self.backward_student(deep), shallow)
-        return ahead * back
+        ahead, back = self.forward_student(shallow), self.backward_student(deep)
+        if self.forward_judge is None or self.backward_judge is None:
+            return normalised_distance(ahead, deep) * normalised_distance(back, shallow)
+        forward: Tensor = self.forward_judge(ahead, deep, shallow)
+        backward: Tensor = self.backward_judge(back, shallow, deep)
+        return forward * backward
 
-    def loss(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        """Mean over patches of (1 - cosine) forward plus (1 - cosine) backward."""
+    def loss(self, shallow: Tensor, deep: Tensor, *, hardest: float = 1) -> Tensor:
+        """Mean of (1 - cosine) forward plus mean of (1 - cosine) backward.
+
+        Args:
+            shallow: (..., D) teacher tokens of the shallower block.
+            deep: (..., D) teacher tokens of the deeper block.
+            hardest: Share of the patches that count: in each direction those with the highest loss.
+        """
         ahead = functional.cosine_similarity(self.forward_student(shallow), deep, dim=-1)
         back = functional.cosine_similarity(self.backward_student(deep), shallow, dim=-1)
+        if hardest == 1:
+            return (2 - ahead - back).mean()
+        count = max(1, round(hardest * ahead.numel()))
+        ahead, back = (
+            one.flatten().topk(count, largest=False, sorted=False).values for one in (ahead, back)
+        )
         return (2 - ahead - back).mean()
 
 
 def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
     """(..., D) and (..., D) to the (...) Euclidean distance of their directions."""
-    difference = functional.normalize(prediction, dim=-1) - functional.normalize(target, dim=-1)
-    distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(residual(prediction, target), dim=-1)
     return distance

@@ -20,7 +20,12 @@ from runtime.products.card import CARD_NAME, ProductCard, TeacherCard
 from runtime.products.store.product_store import ProductStore
 from runtime.products.store.product_table import TABLE_NAME, Assignment, ProductTable
 from runtime.products.store.trusted_keys import ORIGIN_NAME, check_signed, origin_of, trusted_keys
-from runtime.products.students_file import STUDENTS_NAME, check_students, read_students
+from runtime.products.students_file import (
+    STUDENTS_NAME,
+    check_students,
+    expected_shape,
+    read_students,
+)
 from runtime.products.trust.signatures import SIGNATURE_NAME, read_signature, verify_card
 from runtime.storage.atomic_write import atomic_folder, atomic_write, locked
 from runtime.storage.json_files import decode_json, encode_json, read_bytes, write_json
@@ -318,10 +323,9 @@ def _check_weights(path: Path, card: ProductCard) -> None:
     """Refuse students that a bank would refuse when it is too late to say so."""
     width = card.teacher.dimension
     for name, tensor in read_students(path, sha256=card.students_sha256).items():
-        if tensor.shape not in ((width, width), (width,)):
-            raise ModelError(
-                f"{path}: {name} is {tensor.shape}; expected ({width}, {width}) or ({width},)"
-            )
+        expected = expected_shape(name, width)
+        if tensor.shape != expected:
+            raise ModelError(f"{path}: {name} is {tensor.shape}; expected {expected}")
         if not np.isfinite(tensor).all():
             raise ModelError(f"{path}: {name} holds NaN or infinity; train the product again")
 

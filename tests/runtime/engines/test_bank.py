@@ -13,6 +13,7 @@ import torch
 from export.emulated_engine import EmulatedHalfEngine
 from export.fuse import export_product
 from export.trace import bank_network, trace, write_half
+from runtime.engines.bank_weights import BankWeights
 from runtime.engines.engine import slots_of
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError, OptionError
@@ -96,6 +97,35 @@ def test_openvino_gives_the_maps_of_separate_models(bundle: ProductBundle, three
     for tile, slot in enumerate(slots):
         alone = TorchEngine(PatchMapNetwork(teacher, pairs[slot]).eval(), precision="fp32")
         assert np.abs(found[tile] - alone.infer(given[tile : tile + 1])[0]).max() < 1e-5
+
+
+def test_products_without_a_judge_keep_a_bank_of_their_own_for_each_direction(
+    bundle: ProductBundle, tmp_path: Path
+) -> None:
+    # Equal constants would be merged by an exporter, and filling one would fill the other.
+    teacher = load_network(bundle).teacher
+    plain = PatchMapNetwork(teacher, students(1)).eval()
+    trace(bank_network(plain, capacity=2), tmp_path / "plain.onnx")
+    engine = OpenVINOEngine(tmp_path / "plain.onnx")
+    given = tiles(2)
+    expected = TorchEngine(plain, precision="fp32").infer(given)
+    assert np.abs(engine.infer(given) - expected).max() < 1e-5
+    engine.fill(1, numbers(bundle.students))
+    expected = TorchEngine(load_network(bundle), precision="fp32").infer(given)
+    assert np.abs(engine.infer(given, np.array([1, 1], np.int32)) - expected).max() < 1e-4
+    engine.close()
+
+
+def test_students_with_a_judge_are_refused_by_a_network_that_was_exported_without_one() -> None:
+    pair = numbers(Students(8))
+    empty = {
+        name: np.zeros((2, *value.shape) if value.ndim == 2 else (2, 1, 8), np.float32)
+        for name, value in pair.items()
+    }
+    bank = BankWeights(empty)
+    bank.fill(0, pair)
+    with pytest.raises(ModelError, match="judge of their own.*export it again"):
+        bank.fill(0, numbers(Students(8, judged=True)))
 
 
 def test_a_batch_of_many_products_is_as_each_alone(three: Path) -> None:
@@ -254,6 +284,7 @@ def test_live_students_are_inputs_of_the_network_and_nothing_else_changes(
     onnx.checker.check_model(str(tmp_path / "live.onnx"), full_check=True)
     names = [given.name for given in live.input]
     assert names[:2] == ["tiles", "product"]
-    assert len(names) == 2 + 12
+    # Two students of three layers, two judges of three layers and an exponent.
+    assert len(names) == 2 + 2 * (3 * 2) + 2 * (3 * 2 + 1)
     assert all(name.startswith("students.") for name in names[2:])
     assert [node.name for node in live.node] == [node.name for node in before.node]

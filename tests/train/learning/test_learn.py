@@ -154,10 +154,21 @@ def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-unty
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train.learning.learn, "_calibrate", _interrupt)
+    paper = replace(QUICK, recipe="paper")
+    with pytest.raises(KeyboardInterrupt):
+        learn(settings=paper)
+    with pytest.raises(OptionError, match="after 20 updates, more than the 10 asked for"):
+        learn(resume=True, settings=replace(paper, steps=10))
+
+
+def test_a_resumed_run_whose_learning_rate_decays_refuses_another_length(  # type: ignore[no-untyped-def]
+    learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.learning.learn, "_calibrate", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn()
-    with pytest.raises(OptionError, match="after 20 updates, more than the 10 asked for"):
-        learn(resume=True, settings=replace(QUICK, steps=10))
+    with pytest.raises(OptionError, match="steps = 20, now it is 40"):
+        learn(resume=True, settings=replace(QUICK, steps=40))
 
 
 def test_a_damaged_state_is_named(  # type: ignore[no-untyped-def]

@@ -1,0 +1,158 @@
+"""Learning the judge of a product's residuals from good patches; see `train.students.judge`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from runtime.products.students_file import EXPECTATION_WIDTH
+from train.students.judge import DirectionJudge, residual, unit_variance
+from train.students.students import Student, Students
+
+# What was chosen, and against what, is told in benchmarks/README.md.
+SHRINKAGE = 0.1
+EXPECTATION_POWER = 0.5
+FORWARD_EXPONENT = 0.5
+
+_MOST_PATCHES = 150_000
+_LEAST_PATCHES_A_DIMENSION = 4
+_STEPS = 1200
+_BATCH_PATCHES = 4096
+_LR = 2e-3
+_WEIGHT_DECAY = 1e-2
+_PATCHES_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeReport:
+    """What came of it.
+
+    Attributes:
+        learned: Whether the students have a judge of their own now.
+        words: For the card and for people.
+    """
+
+    learned: bool
+    words: str
+
+
+def learn_judge(
+    students: Students, train_tokens: npt.NDArray[np.float16], *, seed: int
+) -> JudgeReport:
+    """Give trained students a judge, learned from patches that they were trained on.
+
+    Args:
+        students: On the CPU; changed in place.
+        train_tokens: (tiles, T, 2, D) float16 of good images.
+        seed: Decides the expectation's first weights and the order of its patches.
+
+    Returns:
+        What was learned, or why it was not: then the students are judged as in the paper.
+    """
+    patches = _evenly(train_tokens.reshape(-1, *train_tokens.shape[2:]))
+    dimension = patches.shape[-1]
+    least = _LEAST_PATCHES_A_DIMENSION * dimension
+    if len(patches) < least:
+        return JudgeReport(
+            learned=False,
+            words=f"the paper's: {len(patches)} patches are too few for a covariance of "
+            f"{dimension} dimensions, which needs {least}",
+        )
+    judges = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, source, exponent in (("forward", 0, FORWARD_EXPONENT), ("backward", 1, 1.0)):
+            student = students.get_submodule(f"{name}_student")
+            assert isinstance(student, Student)
+            residuals = _residuals(student, patches, source)
+            judge = DirectionJudge(dimension)
+            if not _whiten(judge, residuals):
+                return JudgeReport(
+                    learned=False,
+                    words="the paper's: all good patches look the same, so that their residuals "
+                    "have no spread to be measured in",
+                )
+            with torch.no_grad():
+                log_distance = torch.cat(
+                    [
+                        torch.linalg.vector_norm(judge.whitening(part), dim=-1).log()
+                        for part in torch.split(residuals, _PATCHES_AT_ONCE)
+                    ]
+                )
+            _expect(judge, patches[:, source], log_distance, desc=f"judge, {name}")
+            with torch.no_grad():
+                judge.exponent.fill_(exponent)
+            judges.append(judge)
+    students.forward_judge, students.backward_judge = judges
+    return JudgeReport(
+        learned=True, words=f"learned from {len(patches)} patches of good images, see train/README"
+    )
+
+
+def _evenly(patches: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """At most `_MOST_PATCHES`, from everywhere."""
+    if len(patches) <= _MOST_PATCHES:
+        return np.asarray(patches)
+    return np.asarray(patches[np.linspace(0, len(patches) - 1, _MOST_PATCHES).astype(np.int64)])
+
+
+@torch.inference_mode()
+def _residuals(student: Student, patches: npt.NDArray[np.float16], source: int) -> Tensor:
+    found = torch.empty((len(patches), patches.shape[-1]))
+    for start in range(0, len(patches), _PATCHES_AT_ONCE):
+        part = slice(start, start + _PATCHES_AT_ONCE)
+        both = torch.from_numpy(patches[part].astype(np.float32))
+        found[part] = residual(student(both[:, source]), both[:, 1 - source])
+    return found
+
+
+@torch.no_grad()
+def _whiten(judge: DirectionJudge, residuals: Tensor) -> bool:
+    """Set the whitening; False if the residuals have no spread."""
+    mean = residuals.mean(dim=0, dtype=torch.float64)
+    dimension = len(mean)
+    covariance = torch.zeros((dimension, dimension), dtype=torch.float64)
+    for part in torch.split(residuals, _PATCHES_AT_ONCE):
+        centred = part - mean.float()
+        covariance += (centred.T @ centred).double()
+    covariance /= len(residuals)
+    mean_variance = float(covariance.diagonal().mean())
+    if not mean_variance > 1e-12:
+        return False
+    covariance *= 1 - SHRINKAGE
+    covariance.diagonal().add_(SHRINKAGE * mean_variance)
+    variances, directions = torch.linalg.eigh(covariance)
+    # The division by sqrt(D) makes the distance of a good patch about 1.
+    weight = (directions / (variances * dimension).sqrt()).T
+    judge.whitening.weight.copy_(weight)
+    judge.whitening.bias.copy_(-weight @ mean)
+    return True
+
+
+def _expect(
+    judge: DirectionJudge, source: npt.NDArray[np.float16], log_distance: Tensor, *, desc: str
+) -> None:
+    """Fit the expectation; what is kept of it is `EXPECTATION_POWER` of its logarithm."""
+    layers = nn.Linear(source.shape[-1], EXPECTATION_WIDTH), nn.Linear(EXPECTATION_WIDTH, 1)
+    parameters = [value for layer in layers for value in layer.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=_LR, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+    # Good patches have an anomaly of about 1: their mean stays in the distance's own units.
+    target = log_distance - log_distance.mean()
+    for _ in tqdm(range(_STEPS), desc=desc, unit="step"):
+        chosen = torch.randint(len(target), (min(_BATCH_PATCHES, len(target)),))
+        tokens = torch.from_numpy(source[chosen.numpy()].astype(np.float32))
+        hidden = functional.gelu(layers[0](unit_variance(tokens)))
+        loss = functional.mse_loss(layers[1](hidden)[:, 0], target[chosen])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        judge.expectation_input.load_state_dict(layers[0].state_dict())
+        judge.expectation_output.weight.copy_(EXPECTATION_POWER * layers[1].weight)
+        judge.expectation_output.bias.copy_(EXPECTATION_POWER * layers[1].bias)
