@@ -69,7 +69,7 @@ def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> 
         tmp_path_factory.mktemp("bundle") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=150, held_out=0.25),
-        geometry=GeometryOptions(image_size=SMALL_IMAGE_SIZE),
+        geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
     )
 
 
@@ -86,7 +86,7 @@ def tiny_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory
         tmp_path_factory.mktemp("tiny") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=60, held_out=0.25),
-        geometry=GeometryOptions(image_size=SMALL_IMAGE_SIZE // 2),
+        geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE // 2),
     )
 
 

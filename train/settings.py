@@ -61,8 +61,8 @@ class GeometryOptions:
 
     Attributes:
         geometry: "square", the paper's padded and resized square; "fitted", resized too, but to the
-            shape that most of the training images have; or "tiles", which keep the image's own
-            resolution.
+            shape that most of the training images have; "tiles", which keep the image's own
+            resolution; or "auto": fitted, and for the recipe "paper" the square.
         image_size: Side of the square, or of a tile, or the longer side of what is fitted, in px;
             1036 in the paper.
         overlap_wh: With tiles: their least overlap in px, horizontally and vertically; four patches
@@ -70,10 +70,16 @@ class GeometryOptions:
         scale: With tiles: the image's size before it is cut, as a share of its own; 1 by default.
     """
 
-    geometry: str = "square"
+    geometry: str = "auto"
     image_size: int = 518
     overlap_wh: tuple[int, int] | None = None
     scale: float | None = None
+
+    def chosen(self, recipe: Recipe) -> str:
+        """The geometry, where "auto" is replaced by what it stands for."""
+        if self.geometry != "auto":
+            return self.geometry
+        return "square" if recipe == "paper" else "fitted"
 
     def settings(
         self, patch_size: int, image_wh: tuple[int, int] | None = None
@@ -82,7 +88,7 @@ class GeometryOptions:
 
         Args:
             patch_size: Side of the teacher's patches in px.
-            image_wh: Width and height of the images in px, for "fitted" alone.
+            image_wh: Width and height of the images in px, for what is fitted alone.
 
         Raises:
             OptionError: A size does not fit the patches, or options contradict each other.
@@ -92,11 +98,11 @@ class GeometryOptions:
         if self.geometry != "tiles":
             if self.overlap_wh is not None or self.scale is not None:
                 raise OptionError("--overlap-wh and --scale belong to --geometry tiles")
+            kind = self.geometry
+            if kind == "auto":
+                kind = "square" if image_wh is None else "fitted"
             return GeometrySettings(
-                kind=self.geometry,
-                image_size=self.image_size,
-                patch_size=patch_size,
-                image_wh=image_wh,
+                kind=kind, image_size=self.image_size, patch_size=patch_size, image_wh=image_wh
             )
         overlap = 4 * patch_size
         return GeometrySettings(

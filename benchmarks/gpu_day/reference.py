@@ -175,7 +175,7 @@ def _updates(
     tokens: "np.ndarray[Any, np.dtype[np.float16]]", device: str, steps: int
 ) -> dict[str, Any]:
     """The losses of the same updates on both devices."""
-    settings = FitSettings(steps=steps)
+    settings = FitSettings(recipe="paper", steps=steps)
     trainers = [Trainer(tokens[1:], tokens[:1], settings, device=one) for one in ("cpu", device)]
     losses = [[trainer.update() for _ in range(steps)] for trainer in trainers]
     right, found = (np.array(one) for one in losses)
@@ -195,7 +195,7 @@ def _update_rates(
     steps = min(_RATE_STEPS, effort.steps)
     rates = {}
     for patches in (1024, 8192):
-        settings = replace(FitSettings(steps=steps), batch_patches=patches)
+        settings = replace(FitSettings(recipe="paper", steps=steps), batch_patches=patches)
         trainer = Trainer(tokens[1:], tokens[:1], settings, device=device)
         for _ in range(min(20, steps)):
             trainer.update()
@@ -215,7 +215,7 @@ def _resident_rate(
 ) -> dict[str, float]:
     """Updates a second of 1,024 patches that are on the device already, unlike in training."""
     steps = min(_RATE_STEPS, effort.steps)
-    settings = FitSettings(steps=steps)
+    settings = FitSettings(recipe="paper", steps=steps)
     patches = torch.from_numpy(tokens).to(device).flatten(0, 1)
     students = new_students(tokens.shape[-1], settings, device)
     optimiser = torch.optim.Adam(students.parameters(), lr=settings.lr, fused=fused)

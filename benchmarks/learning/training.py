@@ -92,7 +92,7 @@ def training(
             device=device,
         ),
         image_size=image_size,
-        fit_settings=FitSettings(batch_patches=batch_patches),
+        fit_settings=FitSettings(recipe="paper", batch_patches=batch_patches),
         steps=list(_STEPS) if steps is None else steps,
         learning_rates=list(_RATES) if learning_rates is None else learning_rates,
         repetitions=repetitions,

@@ -81,9 +81,12 @@ def learn_product(
         # Before the work, not after it.
         check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
     options = geometry or GeometryOptions()
-    image_wh = dataset.usual_image_wh() if options.geometry == "fitted" else None
+    is_fitted = options.chosen(fit_settings.recipe) == "fitted"
+    image_wh = dataset.usual_image_wh() if is_fitted else None
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
     settings = options.settings(teacher.patch_size, image_wh)
+    if options.geometry == "auto":
+        print(f"geometry: {_why(settings, dataset.usual_image_wh())}")
     data_fingerprint = dataset.fingerprint()
     features = good_features(
         teacher,
@@ -149,6 +152,24 @@ def learn_product(
         with suppress(OSError):
             folder.rmdir()
     return bundle
+
+
+def _why(geometry: GeometrySettings, image_wh: tuple[int, int]) -> str:
+    """What was picked where no geometry was asked for, and what else there is."""
+    width, height = image_wh
+    if geometry.kind == "square":
+        return f"{geometry.describe()}, as in the paper"
+    patch_px = geometry.patch_size * max(width / geometry.tile_wh[0], height / geometry.tile_wh[1])
+    words = (
+        f"{geometry.describe()}, since most images have {width} x {height} px and none is padded "
+        f"that way; a patch covers {patch_px:.0f} px of them"
+    )
+    if patch_px >= 2 * geometry.patch_size:
+        words += (
+            ". Defects much smaller than that are found better in tiles at half the images' size "
+            "(geometry tiles, scale 0.5), which cost several times as much"
+        )
+    return words
 
 
 def library_versions() -> dict[str, str]:

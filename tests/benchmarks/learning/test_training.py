@@ -33,7 +33,7 @@ from train.teacher.teacher import Teacher, load_teacher
 
 SIZE = SMALL_IMAGE_SIZE // 2
 # Those of the fixture tiny_bundle.
-SETTINGS = FitSettings(steps=60, held_out=0.25)
+SETTINGS = FitSettings(recipe="paper", steps=60, held_out=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_an_update_of_the_same_patches_gives_the_same_students_both_ways(
     teacher: Teacher, geometry: GeometrySettings, features: GoodFeatures
 ) -> None:
     image = features.cache.tokens_of(0)
-    settings = FitSettings(steps=1, batch_patches=image.shape[1])
+    settings = FitSettings(recipe="paper", steps=1, batch_patches=image.shape[1])
     cached = Trainer(image, features.held_out_tokens, settings)
     uncached = UncachedTrainer(teacher, features.samples[:1], geometry, settings, images=1)
     before = weights_of(new_students(image.shape[-1], settings))
@@ -155,7 +155,7 @@ def test_a_whole_measurement_says_what_was_measured(small_dataset: Dataset) -> N
         small_dataset,
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         image_size=SIZE,
-        fit_settings=FitSettings(batch_patches=64, held_out=0.25),
+        fit_settings=FitSettings(recipe="paper", batch_patches=64, held_out=0.25),
         steps=[10],
         learning_rates=[1e-3, 1e-4],
         repetitions=1,

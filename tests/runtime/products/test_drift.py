@@ -173,7 +173,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
         folder / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=200, held_out=0.5),
-        geometry=GeometryOptions(image_size=SMALL_IMAGE_SIZE),
+        geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
     )
     return Detector(export_product(bundle, folder / "exported", precision="fp32").folder)
 

@@ -48,7 +48,7 @@ def learn(four_plates: Dataset, tmp_path: Path):  # type: ignore[no-untyped-def]
             tmp_path / name,
             teacher_settings=TEACHER,
             fit_settings=settings,
-            geometry=GeometryOptions(image_size=112),
+            geometry=GeometryOptions(geometry="square", image_size=112),
             work=WorkSettings(**work),  # type: ignore[arg-type]
         )
 
@@ -241,7 +241,7 @@ def test_a_kept_cache_of_other_images_is_refused(learn, tmp_path: Path) -> None:
             tmp_path / "plate",
             teacher_settings=TEACHER,
             fit_settings=QUICK,
-            geometry=GeometryOptions(image_size=112),
+            geometry=GeometryOptions(geometry="square", image_size=112),
             work=WorkSettings(overwrite=True),
         )
 
