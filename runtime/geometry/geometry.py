@@ -43,6 +43,9 @@ class GeometrySettings:
         overlap_wh: How far neighbouring tiles overlap at least, horizontally and vertically, in px
             of the scaled image; multiples of `patch_size`, at most half a tile. For "tiles".
         scale: The image's size before it is cut into tiles, as a share of its own. For "tiles".
+        border_weights: How much the image's outermost patches count, from the outermost ring
+            inwards; all others count 1. Such patches see less of their surroundings than others,
+            and are the noisiest of good images. Not for "square", whose border is the padding's.
     """
 
     image_size: int = 518
@@ -51,8 +54,16 @@ class GeometrySettings:
     image_wh: tuple[int, int] | None = None
     overlap_wh: tuple[int, int] = (0, 0)
     scale: float = 1.0
+    border_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.border_weights and self.kind == "square":
+            raise OptionError("border weights belong to what is fitted or tiled, not to the square")
+        if not all(0 < weight <= 1 for weight in self.border_weights):
+            raise OptionError(
+                f"border weights are {self.border_weights}; expected numbers above 0, since no "
+                "part of an image may be blind, and at most 1"
+            )
         if self.kind not in KINDS:
             raise OptionError(f"geometry kind is {self.kind!r}; expected one of {', '.join(KINDS)}")
         if self.patch_size < 1 or self.image_size < self.patch_size:
@@ -237,8 +248,8 @@ class Geometry:
         """Blend the tiles' patch maps to that of the image.
 
         Weights fade towards a tile's border where a neighbour overlaps it, and stay flat at the
-        image's own border; where tiles agree, the result is what they say. Patches that no pixel
-        depends on, since it is not looked at, may be 0.
+        image's own border; where tiles agree, the result is what they say, but for the settings'
+        border weights. Patches that no pixel depends on, since it is not looked at, may be 0.
 
         Args:
             patch_maps: (N, rows, columns) float32, in patches of a tile, in the order of `cut`.
@@ -248,7 +259,7 @@ class Geometry:
         """
         if len(self.rows.origins) == len(self.columns.origins) == 1:
             (patch_map,) = patch_maps
-            return np.asarray(patch_map, np.float32)
+            return self._weigh_border(np.asarray(patch_map, np.float32))
         total = np.zeros((self.rows.patches, self.columns.patches))
         weight = np.zeros_like(total)
         columns, rows = self.settings.grid_wh
@@ -257,7 +268,24 @@ class Geometry:
             top, left = self.rows.origins[r], self.columns.origins[c]
             total[top : top + rows, left : left + columns] += own * patch_map
             weight[top : top + rows, left : left + columns] += own
-        return np.divide(total, weight, out=total, where=weight > 0).astype(np.float32)
+        joined = np.divide(total, weight, out=total, where=weight > 0)
+        return self._weigh_border(joined.astype(np.float32))
+
+    def _weigh_border(self, patch_map: PatchMaps) -> PatchMaps:
+        if not self.settings.border_weights:
+            return patch_map
+        return np.asarray(patch_map * self._border, np.float32)
+
+    @cached_property
+    def _border(self) -> PatchMaps:
+        """(rows, columns) float32, how much each patch counts."""
+        rows, columns = (np.arange(axis.patches) for axis in (self.rows, self.columns))
+        ring = np.minimum(
+            np.minimum(rows, rows[::-1])[:, None], np.minimum(columns, columns[::-1])[None]
+        )
+        weights = np.array([*self.settings.border_weights, 1.0], np.float32)
+        border: PatchMaps = weights[np.minimum(ring, len(weights) - 1)]
+        return border
 
     def pixel_map(self, patch_maps: PatchMaps) -> PixelMap:
         """The image's anomaly map, computed where it is asked for.

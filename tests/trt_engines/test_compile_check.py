@@ -77,7 +77,12 @@ def live_compiled(papers_network: Path) -> CompileResult:
 def test_students_that_can_be_replaced_cost_no_fused_layer_and_no_precision(
     compiled: CompileResult, live_compiled: CompileResult
 ) -> None:
-    assert live_compiled.proof == compiled.proof
+    live, constant = live_compiled.proof, compiled.proof
+    check_is_fp16(live)
+    assert live.fused_attentions == constant.fused_attentions == live.attentions
+    assert live.lone_softmaxes == 0
+    # The two small products of the judge's expectation share a kernel if they are constants.
+    assert live.products <= constant.products + 1
     assert live_compiled.scratch_bytes <= 1.05 * compiled.scratch_bytes
 
 

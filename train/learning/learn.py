@@ -84,7 +84,7 @@ def learn_product(
     is_fitted = options.chosen(fit_settings.recipe) == "fitted"
     image_wh = dataset.usual_image_wh() if is_fitted else None
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
-    settings = options.settings(teacher.patch_size, image_wh)
+    settings = options.settings(teacher.patch_size, image_wh, recipe=fit_settings.recipe)
     if options.geometry == "auto":
         print(f"geometry: {_why(settings, dataset.usual_image_wh())}")
     data_fingerprint = dataset.fingerprint()
