@@ -42,4 +42,5 @@ def export(
     manifest = exported.manifest
     names = " and ".join(manifest.onnx_sha256)
     print(f"{names}, opset {manifest.opset}, tiles of {describe_wh(manifest.tile_wh)}")
+    print(f"judge: {opened.judge}")
     print(exported.folder)

@@ -241,6 +241,11 @@ def _open(settings: PeersSettings, scratch: Path) -> tuple[ProductBundle, Path |
             f"{settings.bundle} is not looked at as a whole padded square, which is all that the "
             "others can do; train it with --geometry square, and without l2bt area"
         )
+    if bundle.students.forward_judge is not None:
+        raise OptionError(
+            f"{settings.bundle} has a judge of its own, which the others have not; train it with "
+            "--recipe paper (what --fitted names may have one)"
+        )
     return bundle, settings.teacher_weights
 
 

@@ -31,6 +31,15 @@ class ProductBundle:
     card: ProductCard
     students: Students
 
+    @property
+    def judge(self) -> str:
+        """What judges the students' residuals, in words."""
+        if self.students.forward_judge is None:
+            return (
+                "the paper's, since these students have none of their own (l2bt train learns one)"
+            )
+        return str(self.card.training.get("judge", "their own"))
+
 
 def write_bundle(
     folder: Path, card: ProductCard, students: Students, *, overwrite: bool = False

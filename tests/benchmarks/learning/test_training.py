@@ -25,14 +25,13 @@ from tests.conftest import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.learning.fit import Trainer, new_students
 from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
+from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
-from train.students.bundle import ProductBundle
 from train.students.students import Students
 from train.teacher.teacher import Teacher, load_teacher
 
 SIZE = SMALL_IMAGE_SIZE // 2
-# Those of the fixture tiny_bundle.
 SETTINGS = FitSettings(recipe="paper", steps=60, held_out=0.25)
 
 
@@ -112,16 +111,22 @@ def test_a_checkpoint_is_judged_as_the_finished_bundle_is(
     teacher: Teacher,
     geometry: GeometrySettings,
     features: GoodFeatures,
-    tiny_bundle: ProductBundle,
     small_dataset: Dataset,
     tmp_path: Path,
 ) -> None:
+    bundle = learn_product(
+        small_dataset,
+        tmp_path / "plate",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=SETTINGS,
+        geometry=GeometryOptions(image_size=SIZE),
+    )
     test = TestFeatures.of(teacher, small_dataset.test, geometry, tmp_path / "test")
     curve = learn_curve(features, test, SETTINGS, steps=[60], teacher_pass_s=100, folder=tmp_path)
     (found,) = curve.checkpoints
     assert found.steps == 60
     assert found.seconds == pytest.approx(100 + found.update_s)
-    with ReferenceDetector(tiny_bundle.folder) as reference:
+    with ReferenceDetector(bundle.folder) as reference:
         wanted = evaluate(reference, small_dataset, tmp_path / "results", report=False).metrics
     assert wanted.image is not None
     assert wanted.pixel is not None

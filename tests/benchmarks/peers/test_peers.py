@@ -29,6 +29,7 @@ from runtime.images.decode import ImageArray
 from train.data.dataset import Dataset
 from train.reference import ReferenceDetector, load_network
 from train.students.bundle import ProductBundle, write_bundle
+from train.students.students import Students
 
 _WORKER = Path(worker.__file__)
 _ENVIRONMENT = Path(
@@ -38,6 +39,16 @@ with_anomalib = pytest.mark.skipif(
     not (_ENVIRONMENT / "bin" / "python").is_file(),
     reason="anomalib has no environment here; make one with: make peers-environment",
 )
+
+
+@pytest.fixture(scope="module")
+def papers(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
+    """The bundle's students, judged as in the paper."""
+    students = Students(bundle.card.teacher.dimension)
+    students.load_state_dict(
+        {name: bundle.students.state_dict()[name] for name in students.state_dict()}
+    )
+    return write_bundle(tmp_path_factory.mktemp("papers") / "plate", bundle.card, students)
 
 
 def test_the_explicit_pipeline_finds_what_the_reference_finds(
@@ -64,8 +75,8 @@ def test_a_map_of_the_network_comes_back_to_the_image_that_was_padded(
     assert at_original_size(found, height, width) is found
 
 
-def test_weights_get_the_names_that_anomalib_has_for_them(bundle: ProductBundle) -> None:
-    network = load_network(bundle)
+def test_weights_get_the_names_that_anomalib_has_for_them(papers: ProductBundle) -> None:
+    network = load_network(papers)
     state = anomalib_state(network)
     trunk = network.teacher.trunk.state_dict()
     assert set(state) == {f"teacher.fe.feature_extractor.{name}" for name in trunk} | {
@@ -153,9 +164,9 @@ def test_the_worker_imports_nothing_of_this_project() -> None:
 
 
 def test_a_missing_environment_is_refused_with_the_command_that_makes_it(
-    bundle: ProductBundle, small_dataset: Dataset, tmp_path: Path
+    papers: ProductBundle, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    settings = PeersSettings(bundle=bundle.folder, environment=tmp_path / "none")
+    settings = PeersSettings(bundle=papers.folder, environment=tmp_path / "none")
     with pytest.raises(OptionError, match="make peers-environment"):
         run_peers(settings, small_dataset)
 
@@ -181,21 +192,28 @@ def test_a_product_that_the_others_cannot_look_at_is_refused(
         run_peers(PeersSettings(bundle=tiles.folder), small_dataset)
 
 
-def test_a_product_that_is_not_fitted_to_its_images_is_refused(
+def test_a_product_with_a_judge_of_its_own_is_refused(
     bundle: ProductBundle, small_dataset: Dataset
 ) -> None:
-    settings = PeersSettings(bundle=bundle.folder, fitted=bundle.folder)
+    with pytest.raises(OptionError, match="--recipe paper"):
+        run_peers(PeersSettings(bundle=bundle.folder), small_dataset)
+
+
+def test_a_product_that_is_not_fitted_to_its_images_is_refused(
+    papers: ProductBundle, small_dataset: Dataset
+) -> None:
+    settings = PeersSettings(bundle=papers.folder, fitted=papers.folder)
     with pytest.raises(OptionError, match="--geometry fitted"):
         run_peers(settings, small_dataset)
 
 
 def test_a_fitted_product_of_other_training_images_is_refused(
-    bundle: ProductBundle, small_dataset: Dataset, tmp_path: Path
+    papers: ProductBundle, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     geometry = GeometrySettings(image_size=224, kind="fitted", image_wh=(360, 240))
-    card = replace(bundle.card, geometry=geometry, training={"data_sha256": "others"})
-    fitted = write_bundle(tmp_path / "fitted", card, bundle.students)
-    settings = PeersSettings(bundle=bundle.folder, fitted=fitted.folder)
+    card = replace(papers.card, geometry=geometry, training={"data_sha256": "others"})
+    fitted = write_bundle(tmp_path / "fitted", card, papers.students)
+    settings = PeersSettings(bundle=papers.folder, fitted=fitted.folder)
     with pytest.raises(OptionError, match="different teachers or training images"):
         run_peers(settings, small_dataset)
 
@@ -239,9 +257,9 @@ def test_the_table_says_what_is_measured_for_speed_alone() -> None:
 
 @with_anomalib
 def test_anomalib_finds_the_same_with_the_same_weights(
-    bundle: ProductBundle, small_dataset: Dataset, tmp_path: Path
+    papers: ProductBundle, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    network = load_network(bundle)
+    network = load_network(papers)
     image = small_dataset.test[-1].pixels()
     size, _ = network.teacher.tile_wh
     with PeerWorker(_ENVIRONMENT, tmp_path, threads=1) as running:

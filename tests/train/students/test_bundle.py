@@ -41,6 +41,13 @@ def test_a_bundle_reads_back_as_it_was_written(tmp_path: Path) -> None:
         assert torch.equal(read.students.state_dict()[key], value)
 
 
+def test_a_bundle_says_what_judges_it(tmp_path: Path) -> None:
+    plain = write_bundle(tmp_path / "plain", make_card(), Students(384))
+    judged = write_bundle(tmp_path / "judged", make_card(), Students(384, judged=True))
+    assert open_bundle(plain.folder).judge.startswith("the paper's, since")
+    assert open_bundle(judged.folder).judge == "their own"
+
+
 def test_a_failed_write_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
