@@ -5,7 +5,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from runtime.client.client import Client
@@ -16,6 +15,7 @@ from runtime.products.store.changes import activate, add_version, roll_back
 from runtime.products.store.product_store import ProductStore
 from tests.conftest import free_ports, random_image
 from tests.parts.engines import write_engine
+from tests.parts.maps import is_same_map
 from tests.parts.products import variant
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
@@ -58,7 +58,7 @@ def test_the_server_takes_it_as_it_is_and_answers_as_in_process(
     assert served.score == pytest.approx(local.score)
     assert served.anomaly_map is not None
     assert local.anomaly_map is not None
-    assert np.abs(served.anomaly_map - local.anomaly_map).max() < 1e-6
+    assert is_same_map(served.anomaly_map, local.anomaly_map)
 
 
 def test_the_engine_was_warmed_up_for_one_tile_and_for_the_best_batch(
