@@ -80,6 +80,7 @@ def evaluate(
         _print_reservations(evaluation.metrics)
         print(markdown_table([evaluation.metrics]))
         print(out)
+        _end_with_failed(evaluation.metrics)
         return
     summary = evaluate_each(
         chosen,
@@ -97,6 +98,7 @@ def evaluate(
     print(markdown_table(summary.products))
     print(out)
     end_with_failures(summary.failures, of=len(chosen), doing="evaluation")
+    _end_with_failed(*summary.products)
 
 
 def parity(
@@ -170,7 +172,14 @@ def parity(
         sys.exit(f"l2bt: not the same as {reference}: {'; '.join(failed)}")
 
 
+def _end_with_failed(*every: "Metrics") -> None:
+    if count := sum(len(metrics.failed) for metrics in every):
+        sys.exit(f"l2bt: {count} test images could not be inspected, and are in no number")
+
+
 def _print_reservations(metrics: "Metrics") -> None:
+    if metrics.masks:
+        print(f"{metrics.product}: {metrics.masks}", file=sys.stderr)
     for warning in metrics.warnings:
         print(f"warning: {metrics.product}: {warning}", file=sys.stderr)
     for name, reason in metrics.undefined.items():

@@ -12,7 +12,7 @@ from benchmarks.evaluation.metrics.results import markdown_table
 from export.fuse import export_product
 from runtime.client.client import Client
 from runtime.images.decode import read_image
-from runtime.inspections.files import write_jpeg
+from runtime.inspections.pictures import write_jpeg
 from runtime.storage.atomic_write import atomic_write, check_replaceable
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product

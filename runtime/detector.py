@@ -25,6 +25,7 @@ from runtime.inspections.inspection import Inspection
 from runtime.models.bank_filler import BankFiller
 from runtime.models.built_engines import ENGINES, find_engine
 from runtime.models.exported_model import ExportedModel
+from runtime.processes import Process
 from runtime.products.card import ProductCard
 from runtime.products.catalogue import Catalogue, ServedProduct
 from runtime.products.judge import judge
@@ -65,6 +66,7 @@ class EngineDetector:
         self._scale: tuple[float, bool] | None = None
         self._engine: Engine | None = engine
         self._tile_buffer = TileBuffer()
+        self._process = Process()
 
     @property
     def card(self) -> ProductCard:
@@ -239,8 +241,8 @@ class EngineDetector:
         """Have the students of a slot in the engine; raises `ModelError` where they cannot be."""
 
     def close(self) -> None:
-        """Release the engine; may be called twice."""
-        if self._engine is not None:
+        """Release the engine; may be called twice. A forked process has nothing to release."""
+        if self._engine is not None and self._process.is_this_one():
             self._engine.close()
             self._engine = None
 
@@ -253,6 +255,7 @@ class EngineDetector:
     def _open_engine(self) -> Engine:
         if self._engine is None:
             raise L2BTError("this detector is closed; open a new one")
+        self._process.require("this detector")
         return self._engine
 
 

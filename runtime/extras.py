@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from runtime.errors import MissingExtraError
+from runtime.telemetry import silence_libraries
+
+silence_libraries()
 
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {

@@ -71,7 +71,8 @@ def serve(
 ) -> None:
     """Run the real tritonserver on a repository, and keep it at work, until it is interrupted.
 
-    Each event is one line of JSON. SIGTERM and Ctrl-C answer what is under way, and end it.
+    Each event is one line of JSON. SIGTERM and Ctrl-C answer what is under way, and end it, and so
+    does a terminal that is closed; a service rotates the server's log at SIGHUP.
 
     Args:
         repository: Folder that l2bt repository wrote.
@@ -107,6 +108,10 @@ def serve(
     supervisor = Supervisor(TritonServer(repository, settings), store, watch, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
+    # A terminal that is closed ends what runs in it; to a service the same signal says "rotate".
+    in_terminal = sys.stdin is not None and sys.stdin.isatty()
+    hang_up = supervisor.stop if in_terminal else supervisor.rotate_log
+    signal.signal(signal.SIGHUP, lambda *_: hang_up())
     log.write("starting", repository=str(repository), log=str(settings.log_path))
     supervisor.run()
 
@@ -171,7 +176,7 @@ def doctor(
         repository: Model repository to look at.
     """
     from runtime.models.doctor import MISSING, check_machine, check_model, describe
-    from triton_repo.server.doctor import check_models, check_server
+    from triton_repo.server.doctor import check_models, check_proxy, check_server
 
     if device not in ("cpu", "gpu", "any"):
         raise OptionError(f"device {device!r}: expected 'cpu', 'gpu' or 'any'")
@@ -179,6 +184,7 @@ def doctor(
     checks = list(check_machine(device=device, in_process=in_process))
     if device != "gpu":
         checks += check_server()
+        checks += check_proxy()
     for model in models:
         checks += check_model(model, device=device, engines=engines)
     if repository is not None:

@@ -25,15 +25,17 @@ from benchmarks.evaluation.metrics.results import (
 from benchmarks.evaluation.report.page import ReportContent, render_report
 from benchmarks.evaluation.report.pictures import PictureBook
 from benchmarks.machine.machine import describe_machine, library_versions
-from runtime.errors import DatasetError, OptionError
-from runtime.inspections.files import write_jpeg
+from runtime.errors import BadImageError, DatasetError, OptionError
 from runtime.inspections.inspection import Inspection, Inspector
 from runtime.inspections.overlay import draw_inspection
+from runtime.inspections.pictures import PictureFolder, picture_stems
 from runtime.products.card import ProductCard
 from runtime.storage.atomic_write import atomic_write
 from runtime.storage.json_files import write_json
-from train.data.dataset import Dataset, Mask, Sample
+from train.data.dataset import Dataset, Sample
 from train.data.leaks import images_also_in_training
+from train.data.mask_survey import survey_masks
+from train.data.masks import Mask
 
 REPORT_NAME = "report.html"
 _NAMED_IN_WARNING = 5
@@ -85,7 +87,8 @@ def evaluate(
     Raises:
         OptionError: `out` holds results and `overwrite` is false, or the protocol is unknown.
         UnknownProductError: The inspector does not hold `product`.
-        DatasetError: There are no test images, a mask is wrong, or a map holds NaN.
+        DatasetError: There are no test images or none can be inspected, a mask is wrong, or a map
+            holds NaN. Masks are looked through before the first image is inspected.
     """
     check_protocol(protocol)
     if not dataset.test:
@@ -94,26 +97,39 @@ def evaluate(
         )
     if (out / METRICS_NAME).exists() and not overwrite:
         raise OptionError(f"{out} holds results already; name another --out, or pass --overwrite")
+    masks = survey_masks(dataset.test)
     card = inspector.read_card(product=product)
     leaks = images_also_in_training(dataset)
     for name in (METRICS_NAME, REPORT_NAME):
         (out / name).unlink(missing_ok=True)
-    good_images = sum(not sample.is_defective for sample in dataset.test)
-    pixels = PixelEvaluator(good_images=good_images)
+    pixels = PixelEvaluator(good_images=sum(not one.is_defective for one in dataset.test))
     book = PictureBook() if report else None
+    pictures = PictureFolder(out / "overlays") if overlays else None
+    stems = picture_stems([Path(sample.name) for sample in dataset.test])
     rows: list[ImageResult] = []
+    failed: dict[str, str] = {}
     start = time.perf_counter()
-    for sample in tqdm(dataset.test, desc="evaluating", unit="image"):
-        inspection = inspector.inspect(sample.source(), product=product)
+    progress = tqdm(dataset.test, desc="evaluating", unit="image")
+    for sample, stem in zip(progress, stems, strict=True):
+        try:
+            inspection = inspector.inspect(sample.source(), product=product)
+        except BadImageError as error:
+            # Such as a file that was moved away meanwhile: it is named, and in no number.
+            failed[sample.name] = str(error)
+            continue
         mask = _mask(sample, inspection)
         components = _add_pixels(pixels, sample, inspection, mask, card)
         row = _row(sample, inspection, components, has_mask=mask is not None)
         rows.append(row)
         if book is not None:
             book.add(sample, inspection, row, components)
-        if overlays:
-            _write_overlay(sample, inspection, out / "overlays")
+        if pictures is not None:
+            pictures.write(stem, draw_inspection(sample.pixels(), inspection, title=sample.name))
+    if not rows:
+        reason = next(iter(failed.values()))
+        raise DatasetError(f"none of the {len(failed)} test images could be inspected: {reason}")
     seconds_per_image = (time.perf_counter() - start) / len(rows)
+    good_images = sum(not row.is_defective for row in rows)
     result = pixels.result()
     if result is not None:
         rows = [replace(row, aupimo=result.aupimo_of_image.get(row.name)) for row in rows]
@@ -130,7 +146,9 @@ def evaluate(
         decisions=_decisions(card, rows),
         run=_describe_run(card, inspection, seconds_per_image),
         undefined=_undefined(rows, result),
-        warnings=_warnings(rows, leaks),
+        warnings=(*_warnings(rows, leaks, failed), *masks.warnings),
+        failed=failed,
+        masks=masks.describe(),
     )
     evaluation = Evaluation(
         metrics=metrics,
@@ -235,8 +253,13 @@ def _undefined(rows: Sequence[ImageResult], result: PixelResult | None) -> dict[
     return reasons
 
 
-def _warnings(rows: Sequence[ImageResult], leaks: dict[str, str]) -> tuple[str, ...]:
+def _warnings(
+    rows: Sequence[ImageResult], leaks: dict[str, str], failed: dict[str, str]
+) -> tuple[str, ...]:
     warnings: list[str] = []
+    if failed:
+        reasons = "; ".join(list(failed.values())[:_NAMED_IN_WARNING])
+        warnings.append(f"{len(failed)} test images could not be inspected: {reasons}")
     if leaks:
         pairs = [f"{test} = {learned}" for test, learned in leaks.items()]
         shown = ", ".join(pairs[:_NAMED_IN_WARNING])
@@ -269,9 +292,3 @@ def _write(evaluation: Evaluation, book: PictureBook | None, out: Path) -> None:
         )
         atomic_write(out / REPORT_NAME, render_report(content))
     write_json(out / METRICS_NAME, metrics)
-
-
-def _write_overlay(sample: Sample, inspection: Inspection, folder: Path) -> None:
-    picture = draw_inspection(sample.pixels(), inspection, title=sample.name)
-    stem = Path(sample.name).with_suffix("").as_posix().replace("/", "_")
-    write_jpeg(folder / f"{stem}.jpg", picture)

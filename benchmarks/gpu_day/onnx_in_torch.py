@@ -172,6 +172,7 @@ _OPERATORS: dict[str, _Operator] = {
     "Conv": _conv,
     "Div": _together(torch.div),
     "Erf": _together(torch.erf),
+    "Exp": _together(torch.exp),
     "Expand": _expand,
     "Gather": _gather,
     "GreaterOrEqual": _together(torch.ge),
@@ -179,6 +180,8 @@ _OPERATORS: dict[str, _Operator] = {
     "Less": _together(torch.lt),
     "MatMul": _together(torch.matmul),
     "Mul": _together(torch.mul),
+    "Neg": _together(torch.neg),
+    "Pow": _together(torch.pow),
     "ReduceL2": _norm,
     "Reshape": _reshape,
     "Shape": lambda inputs, attributes: torch.tensor(

@@ -6,6 +6,8 @@ from typing import Any
 
 from runtime.errors import OptionError
 
+_LARGEST_PORT = 65535
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClientTls:
@@ -38,6 +40,27 @@ class ClientTls:
         }
 
 
+def check_address(address: str, *, name: str = "server address", port: int = 8001) -> None:
+    """Refuse what is no host and port.
+
+    Args:
+        address: What was given.
+        name: What it is called in the error.
+        port: Its usual port, for the example in the error.
+
+    Raises:
+        OptionError: It is not, with an example of what is.
+    """
+    host, _, given = address.rpartition(":")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise OptionError(
+            f"{name} {address!r}; an IPv6 host stands in brackets, such as [::1]:{port}"
+        )
+    is_port = given.isascii() and given.isdigit() and 0 < int(given) <= _LARGEST_PORT
+    if not host or "/" in host or not is_port:
+        raise OptionError(f"{name} {address!r}; expected host:port, such as 127.0.0.1:{port}")
+
+
 def operator_headers(token: str | None) -> dict[str, str]:
     """Headers that show the operator's token at a server that restricts protocols."""
     return {} if token is None else {"triton-grpc-protocol-operator": token}
@@ -54,6 +77,8 @@ class ConnectionOptions:
         tls_certificate: This client's own, PEM, where the server wants one.
         tls_key: Its private key, PEM.
         token_path: File with the operator's token, for shared memory at a server on a network.
+        proxy: URL of an HTTP proxy to reach the server through; without it none is used, whatever
+            http_proxy says.
     """
 
     patience_s: float = 15.0
@@ -62,6 +87,7 @@ class ConnectionOptions:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     token_path: Path | None = None
+    proxy: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """What a client is opened with.
@@ -87,4 +113,5 @@ class ConnectionOptions:
             "priority": self.priority,
             "tls": tls,
             "token": token,
+            "proxy": self.proxy,
         }

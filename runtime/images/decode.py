@@ -2,15 +2,21 @@
 
 Training, the in-process detector and the server all decode here, so that a pixel has the same
 value everywhere. Pillow decodes because it refuses a file that ends too early, where OpenCV fills
-the rest with grey. Orientation tags are ignored: the pixels are taken as stored, like the masks'.
+the rest with grey. One rule holds for all formats:
+
+* Pixels are taken as stored. Orientation tags are ignored, like the masks'.
+* One image a file. Several pages, frames or previews are refused, since the first may be a preview.
+* At most 8 bits a channel, in one channel (grey or a palette) or three (RGB, or the YCbCr of JPEG).
+  Grey becomes three equal channels. More bits, transparency, CMYK and further channels are refused:
+  how to make 8-bit RGB of them is the plant's decision.
 """
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +39,25 @@ _BAND_PIXELS = 1 << 22
 
 # One grey value a pixel says the same as three equal channels, so nothing is lost or guessed.
 _EIGHT_BIT_MODES = {"RGB", "L", "1", "P"}
+# TIFF's tags, and what undoes each orientation.
+_BITS_A_SAMPLE, _ORIENTATION, _SAMPLES_A_PIXEL, _EXTRA_SAMPLES, _SAMPLE_FORMAT = (
+    258,
+    274,
+    277,
+    338,
+    339,
+)
+_UNSIGNED, _UNDEFINED = 1, 4
+_FIRST_ON_ITS_SIDE = 5
+_TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def load_image(image: ImageLike, *, name: str | None = None) -> ImageArray:
@@ -82,13 +107,15 @@ def decode_image(data: bytes, *, name: str = "image") -> ImageArray:
     8-bit grey files become three equal channels.
 
     Raises:
-        BadImageError: The bytes are no such file, are cut, or hold 16-bit or 4-channel pixels.
+        BadImageError: The bytes are no such file, are cut, or hold what the rule above refuses.
     """
     with _without_remarks(), _open(data, name) as picture:
-        _check_mode(picture, name)
         check_size(picture.height, picture.width, name=name)
         try:
-            return _rgb(picture)
+            _check_kind(picture, name)
+            return _rgb(_as_stored(picture))
+        except BadImageError:
+            raise
         except Exception as error:
             # Pillow raises many types for files that are damaged.
             raise BadImageError(
@@ -104,7 +131,7 @@ def encoded_size(data: bytes, *, name: str = "image") -> tuple[int, int]:
     """
     with _without_remarks(), _open(data, name) as picture:
         check_size(picture.height, picture.width, name=name)
-        return picture.height, picture.width
+        return _stored_size(picture)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -119,7 +146,7 @@ def image_size(path: Path) -> tuple[int, int]:
             path.open("rb") as file,
             Image.open(file, formats=FORMATS) as picture,
         ):
-            return picture.height, picture.width
+            return _stored_size(picture)
     except Exception as error:
         # Pillow raises many types for files that are damaged.
         raise BadImageError(f"{path} is not a readable image ({_short(error)})") from error
@@ -203,10 +230,18 @@ def _short(error: Exception) -> str:
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
-def _check_mode(picture: Image.Image, name: str) -> None:
-    # Pillow opens 16-bit RGB files as "RGB" and drops the low bytes without a word.
+def _check_kind(picture: Image.Image, name: str) -> None:
+    if (pages := getattr(picture, "n_frames", 1)) > 1:
+        raise BadImageError(
+            f"{name} holds {pages} images (pages, frames or previews); expected one: save the one "
+            "that is meant as a file of its own"
+        )
+    # Pillow opens 16-bit RGB files as "RGB" and drops the low bytes without a word, or worse.
     sixteen_bit = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
-    if sixteen_bit or picture.mode.startswith(("I", "F")):
+    tags = _tiff_tags(picture)
+    deep = max(_numbers(tags, _BITS_A_SAMPLE), default=1) > 8
+    measured = any(kind not in (_UNSIGNED, _UNDEFINED) for kind in _numbers(tags, _SAMPLE_FORMAT))
+    if sixteen_bit or deep or measured or picture.mode.startswith(("I", "F")):
         raise BadImageError(
             f"{name} has more than 8 bits a channel; expected 8: scale it to 0..255 in the same "
             "way as the training images"
@@ -216,3 +251,36 @@ def _check_mode(picture: Image.Image, name: str) -> None:
             f"{name} has {picture.mode} pixels; expected RGB or grey without transparency: "
             "convert it and drop any alpha channel"
         )
+    channels = max(_numbers(tags, _SAMPLES_A_PIXEL), default=1)
+    if channels > len(picture.getbands()) or _EXTRA_SAMPLES in tags:
+        raise BadImageError(
+            f"{name} has {channels} channels; expected RGB or grey: save those alone"
+        )
+
+
+def _as_stored(picture: Image.Image) -> Image.Image:
+    """The picture, turned back where Pillow turned it: TIFF alone, by its tag."""
+    orientation = _tiff_orientation(picture)
+    picture.load()
+    back = _TURNED_BACK.get(orientation)
+    return picture if back is None else picture.transpose(back)
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    """Height and width in px as stored."""
+    if _tiff_orientation(picture) >= _FIRST_ON_ITS_SIDE:
+        return picture.width, picture.height
+    return picture.height, picture.width
+
+
+def _tiff_orientation(picture: Image.Image) -> int:
+    return next(iter(_numbers(_tiff_tags(picture), _ORIENTATION)), 1)
+
+
+def _tiff_tags(picture: Image.Image) -> Mapping[int, Any]:
+    return getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+
+
+def _numbers(tags: Mapping[int, Any], tag: int) -> tuple[int, ...]:
+    value = tags.get(tag, ())
+    return tuple(value) if isinstance(value, tuple) else (value,)

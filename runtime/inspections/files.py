@@ -1,20 +1,22 @@
 """Inspecting files and folders: a JSON line and, if wanted, a picture for each."""
 
-import io
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from runtime.errors import BadImageError
-from runtime.images.decode import IMAGE_SUFFIXES, ImageArray, read_image
+from runtime.images.decode import IMAGE_SUFFIXES, read_image
+from runtime.images.listing import list_images
 from runtime.inspections.inspection import Inspection, Inspector
 from runtime.inspections.overlay import draw_inspection
-from runtime.storage.atomic_write import atomic_write
+from runtime.inspections.pictures import PictureFolder, picture_stems
+
+logger = logging.getLogger("l2bt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class FileInspection:
     Attributes:
         path: The file.
         inspection: Its inspection; None if the file could not be used.
-        error: Why it could not be used.
+        error: Why it could not be used, or no picture of it drawn.
         picture: Where the picture was written, if one was.
     """
 
@@ -46,7 +48,9 @@ class FileInspection:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and the image files of folders and the folders in them.
+    """The files themselves, and the images of folders and the folders in them.
+
+    What is left out of folders (see `runtime.images.listing`) is said on the error stream.
 
     Raises:
         BadImageError: A path is missing, or a folder holds no image.
@@ -54,10 +58,15 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise BadImageError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-            found += inside
+            listing = list_images(path)
+            if not listing.images:
+                raise BadImageError(
+                    f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)}; "
+                    f"{listing.describe()})"
+                )
+            if listing.left_out:
+                logger.warning("%s: %s", path, listing.describe())
+            found += listing.images
         elif path.exists():
             found.append(path)
         else:
@@ -79,30 +88,25 @@ def inspect_files(
         paths: The files.
         product: Name of the product, where the inspector holds several.
         pictures: Folder for overlays; none are drawn if left out.
+
+    Raises:
+        OptionError: `pictures` holds what no picture may replace.
     """
-    want_map = pictures is not None
-    answers = inspector.inspect_many(paths, product=product, want_map=want_map)
+    folder = PictureFolder(pictures) if pictures is not None else None
+    stems = picture_stems(paths) if pictures is not None else [""] * len(paths)
+    answers = inspector.inspect_many(paths, product=product, want_map=folder is not None)
     bar = tqdm(answers, desc="inspecting", unit="image", total=len(paths), disable=len(paths) < 2)
-    for path, inspection in zip(paths, bar, strict=True):
+    for path, stem, inspection in zip(paths, stems, bar, strict=True):
         if isinstance(inspection, BadImageError):
             yield FileInspection(path=path, inspection=None, error=str(inspection), picture=None)
             continue
-        picture = None
-        if pictures is not None:
-            picture = pictures / f"{picture_stem(path, paths)}.jpg"
-            write_jpeg(picture, draw_inspection(read_image(path), inspection, title=path.name))
-        yield FileInspection(path=path, inspection=inspection, error=None, picture=picture)
-
-
-def picture_stem(path: Path, paths: Sequence[Path]) -> str:
-    """A file's name, with its folder's before it where another file is named the same."""
-    if sum(other.stem == path.stem for other in paths) == 1:
-        return path.stem
-    return "_".join((*path.absolute().parts[-3:-1], path.stem))
-
-
-def write_jpeg(path: Path, image: ImageArray) -> None:
-    """Write an (H, W, 3) uint8 RGB image as JPEG, whole or not at all."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=88)
-    atomic_write(path, buffer.getvalue())
+        picture, error = None, None
+        if folder is not None:
+            # The verdict stands where its picture cannot be drawn: a line may have moved the file.
+            try:
+                picture = folder.write(
+                    stem, draw_inspection(read_image(path), inspection, title=path.name)
+                )
+            except (BadImageError, OSError) as reason:
+                error = f"no picture: {reason}"
+        yield FileInspection(path=path, inspection=inspection, error=error, picture=picture)

@@ -1,5 +1,7 @@
 """Overlapping stages give what one after the other would, and end cleanly."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -151,3 +153,15 @@ def test_a_detector_can_be_closed_after_a_stream_was_left(exported: ExportedMode
         stream = detector.inspect_many([random_image(80, 80)] * 50)
         assert isinstance(next(stream), Inspection)
         stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_program_may_end_while_a_stream_waits_half_way() -> None:
+    program = """
+from runtime.images.stream import overlapped
+stream = overlapped(range(100), [lambda item: item, lambda item: item], ahead=2)
+print(next(stream))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout == "0\n"

@@ -120,7 +120,7 @@ def test_an_engine_is_written_with_its_manifest_and_found(
     assert built.plan_path.read_bytes() == b"the first plan"
     assert find_engine(exported, machine(), engines=tmp_path).manifest == built.manifest
     assert built.manifest.proof is not None
-    assert built.manifest.proof.fp16_products == built.manifest.proof.products == 55
+    assert built.manifest.proof.fp16_products == built.manifest.proof.products == 61
     assert built.manifest.builder_options["builder_level"] == "3"
 
 

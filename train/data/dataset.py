@@ -1,22 +1,23 @@
 """What every data set offers: good samples to learn from, and labelled samples to test on."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from runtime.errors import DatasetError
 from runtime.images.decode import IMAGE_SUFFIXES, ImageArray, image_size, load_image
-
-Mask = npt.NDArray[np.bool_]
+from runtime.images.listing import list_folders, list_images
+from train.data.masks import Mask, read_mask
 
 GOOD = "good"
 """The folder of good images, in every layout but VisA's original one."""
+_GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
 
 class Sample(ABC):
@@ -84,24 +85,12 @@ class FileSample(Sample):
         return self.image_path.read_bytes()
 
     def mask(self, height: int, width: int) -> Mask | None:
-        """All False for a good image; otherwise the file's pixels above 0."""
+        """All False for a good image; otherwise what the file marks; see `train.data.masks`."""
         if not self.is_defective:
             return np.zeros((height, width), bool)
         if self.mask_path is None:
             return None
-        try:
-            with Image.open(self.mask_path) as picture:
-                values = np.asarray(picture)
-        except (
-            OSError,
-            SyntaxError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DatasetError(f"mask {self.mask_path} cannot be read: {error}") from error
-        defective = values > 0
-        if defective.ndim == 3:
-            defective = defective[..., :3].any(axis=2)
+        defective = read_mask(self.mask_path)
         if defective.shape != (height, width):
             raise DatasetError(
                 f"mask {self.mask_path} is {defective.shape[1]} x {defective.shape[0]} px, its "
@@ -119,12 +108,14 @@ class Dataset:
         layout: How it lies on disk: "visa", "visa-prepared", "mvtec", "folder" or "synthetic".
         train: Good samples only.
         test: Good and defective samples; may be empty in the layout "folder".
+        notes: What was left out of its folders, and how names were read.
     """
 
     product: str
     layout: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
 
     def usual_image_wh(self) -> tuple[int, int]:
         """Width and height in px that most of the training images have.
@@ -144,17 +135,59 @@ class Dataset:
         return digest.hexdigest()
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name.
+@dataclass(frozen=True)
+class FileFolder:
+    """A folder's images as samples' files, and what was left out of it.
+
+    Attributes:
+        paths: The images.
+        note: Where anything was left out: what, in words.
+    """
+
+    paths: tuple[Path, ...]
+    note: str | None
+
+
+def image_files(folder: Path, *, without: Sequence[str] = ()) -> FileFolder:
+    """The images in a folder and the folders in it; see `runtime.images.listing`.
+
+    Args:
+        folder: The folder.
+        without: Names of folders directly in it to leave alone.
 
     Raises:
         DatasetError: The folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise DatasetError(f"folder {folder} is missing; expected images in it")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
+    listing = list_images(folder, without=without)
+    if not listing.images:
         raise DatasetError(
             f"folder {folder} holds no image; expected files ending in {', '.join(IMAGE_SUFFIXES)}"
         )
-    return files
+    note = f"{folder}: {listing.describe()}" if listing.left_out else None
+    return FileFolder(tuple(listing.images), note)
+
+
+def good_folder(parent: Path) -> Path:
+    """Its folder of good images, in whatever case its name is written.
+
+    Raises:
+        DatasetError: There are several.
+    """
+    if not parent.is_dir():
+        return parent / GOOD
+    found = [path for path in list_folders(parent) if path.name.casefold() == GOOD]
+    if len(found) > 1:
+        raise DatasetError(f"{parent} has {found[0].name} and {found[1].name}; join them")
+    return found[0] if found else parent / GOOD
+
+
+def is_good(kind: str) -> bool:
+    """Whether a folder of test images, by its name, holds good ones."""
+    return kind.casefold() in _GOOD_NAMES
+
+
+def name_of(path: Path, root: Path) -> str:
+    """A file's path below a folder, with bytes that are no text written as such."""
+    return os.fsencode(path.relative_to(root)).decode(errors="backslashreplace")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from train.data.dataset import GOOD, Dataset, FileSample, image_files
+from train.data.dataset import Dataset, FileSample, good_folder, image_files, name_of
+from train.data.labelled import labelled_folders
 
 
 def open_folder(root: Path, product: str) -> Dataset:
@@ -10,35 +11,26 @@ def open_folder(root: Path, product: str) -> Dataset:
 
     `good/` holds good images to learn from. `test/good/` may hold good images to test with, and
     `test/<defect>/` defective ones; the mask of `test/<defect>/a.jpg` is
-    `masks/<defect>/a.png`, and may be missing.
+    `masks/<defect>/a.png` or `a_mask.png`, and may be missing.
 
     Args:
         root: The folder.
         product: Name of the product in it.
 
     Raises:
-        DatasetError: `good/`, or a folder in `test/`, is missing or holds no image.
+        DatasetError: `good/`, or a folder in `test/`, is missing or holds no image, or an image has
+            several masks.
     """
+    good = image_files(good_folder(root))
     train = [
-        FileSample(name=str(path.relative_to(root)), is_defective=False, image_path=path)
-        for path in image_files(root / GOOD)
+        FileSample(name=name_of(path, root), is_defective=False, image_path=path)
+        for path in good.paths
     ]
-    test: list[FileSample] = []
-    test_folder = root / "test"
-    kinds = (
-        sorted(path for path in test_folder.iterdir() if path.is_dir())
-        if (test_folder.is_dir())
-        else []
+    test, notes = labelled_folders(root, root / "test", mask_folders=(root / "masks",))
+    return Dataset(
+        product=product,
+        layout="folder",
+        train=tuple(train),
+        test=tuple(test),
+        notes=tuple(filter(None, (good.note, *notes))),
     )
-    for kind in kinds:
-        for path in image_files(kind):
-            mask_path = root / "masks" / kind.name / f"{path.stem}.png"
-            test.append(
-                FileSample(
-                    name=str(path.relative_to(root)),
-                    is_defective=kind.name != GOOD,
-                    image_path=path,
-                    mask_path=mask_path if mask_path.is_file() else None,
-                )
-            )
-    return Dataset(product=product, layout="folder", train=tuple(train), test=tuple(test))

@@ -33,7 +33,13 @@ def images_also_in_training(dataset: Dataset) -> dict[str, str]:
 def _size(sample: Sample) -> int:
     # Only files tell their size without being read; images that are drawn share one key, and are
     # drawn to be compared.
-    return sample.image_path.stat().st_size if isinstance(sample, FileSample) else 0
+    if not isinstance(sample, FileSample):
+        return 0
+    try:
+        return sample.image_path.stat().st_size
+    except OSError:
+        # Whoever reads it says what is wrong; it is like no other.
+        return -1 - id(sample)
 
 
 def _digest(sample: Sample) -> str:

@@ -1,20 +1,23 @@
 """One door to all layouts."""
 
+import logging
 from pathlib import Path
 
 from runtime.errors import DatasetError, OptionError
-from train.data.dataset import GOOD, Dataset
+from runtime.images.listing import list_folders
+from train.data.dataset import GOOD, Dataset, good_folder
 from train.data.folder import open_folder
 from train.data.prepared import open_prepared, prepared_products
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.visa import SPLIT_FILE, open_visa, visa_products
 
 SYNTHETIC = "synthetic"
+logger = logging.getLogger("l2bt.data")
 LAYOUTS = ("visa", "visa-prepared", "mvtec", "folder", SYNTHETIC)
 
 
 def open_dataset(data: str | Path, *, product: str | None = None, layout: str = "auto") -> Dataset:
-    """Open a data set.
+    """Open a data set. What was left out of its folders is told to the logger "l2bt.data".
 
     Args:
         data: Its root folder, or "synthetic" for images that the project draws.
@@ -26,6 +29,13 @@ def open_dataset(data: str | Path, *, product: str | None = None, layout: str = 
         DatasetError: No layout fits, or the data set is incomplete.
         OptionError: The layout is unknown, or needs a product and none was named.
     """
+    dataset = _open(data, product, layout)
+    for note in dataset.notes:
+        logger.warning("%s", note)
+    return dataset
+
+
+def _open(data: str | Path, product: str | None, layout: str) -> Dataset:
     if layout not in (*LAYOUTS, "auto"):
         raise OptionError(f"layout {layout!r}; expected auto or one of {', '.join(LAYOUTS)}")
     if str(data) == SYNTHETIC or layout == SYNTHETIC:
@@ -73,11 +83,11 @@ def list_products(data: str | Path, *, layout: str = "auto") -> tuple[str, ...]:
 def _detect(root: Path, product: str | None) -> str:
     if (root / SPLIT_FILE).is_file():
         return "visa"
-    if (root / GOOD).is_dir():
+    if good_folder(root).is_dir():
         return "folder"
-    classes = [root / product] if product else sorted(root.iterdir())
+    classes = [root / product] if product else list_folders(root)
     for folder in classes:
-        if (folder / "train" / GOOD).is_dir():
+        if good_folder(folder / "train").is_dir():
             return "visa-prepared" if (folder / "test" / "bad").is_dir() else "mvtec"
     raise DatasetError(
         f"{root} has no known layout; expected {SPLIT_FILE} (VisA), <class>/train/{GOOD} "

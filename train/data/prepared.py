@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from runtime.errors import DatasetError
-from train.data.dataset import GOOD, Dataset, FileSample, image_files
+from runtime.images.listing import list_folders
+from train.data.dataset import GOOD, Dataset, FileSample, good_folder, image_files, name_of
+from train.data.labelled import labelled_folders
 
 _MASKS = "ground_truth"
 
@@ -20,45 +22,41 @@ def open_prepared(root: Path, product: str, *, layout: str) -> Dataset:
         layout: "mvtec" or "visa-prepared", as the results shall name it.
 
     Raises:
-        DatasetError: A folder is missing or empty, or a defective image has no mask.
+        DatasetError: A folder is missing or empty, or a defective image has no mask or several.
     """
     folder = root / product
+    good = image_files(good_folder(folder / "train"))
     train = [
-        FileSample(name=str(path.relative_to(root)), is_defective=False, image_path=path)
-        for path in image_files(folder / "train" / GOOD)
+        FileSample(name=name_of(path, root), is_defective=False, image_path=path)
+        for path in good.paths
     ]
     test_folder = folder / "test"
     if not test_folder.is_dir():
         raise DatasetError(f"folder {test_folder} is missing; expected {GOOD}/ and defects in it")
-    test: list[FileSample] = []
-    for kind in sorted(path for path in test_folder.iterdir() if path.is_dir()):
-        if kind.name == _MASKS:
-            continue
-        for path in image_files(kind):
-            is_defective = kind.name != GOOD
-            test.append(
-                FileSample(
-                    name=str(path.relative_to(root)),
-                    is_defective=is_defective,
-                    image_path=path,
-                    mask_path=_mask_of(path, folder) if is_defective else None,
-                )
+    places = (folder / _MASKS, test_folder / _MASKS)
+    test, notes = labelled_folders(root, test_folder, mask_folders=places, without=_MASKS)
+    for sample in test:
+        if sample.is_defective and sample.mask_path is None:
+            kind = sample.image_path.parent.relative_to(test_folder)
+            expected = [
+                str(place / kind / f"{sample.image_path.stem}{ending}.png")
+                for place in places
+                for ending in ("_mask", "")
+            ]
+            raise DatasetError(
+                f"{sample.image_path} has no mask; expected one of {', '.join(expected)}"
             )
-    return Dataset(product=product, layout=layout, train=tuple(train), test=tuple(test))
+    return Dataset(
+        product=product,
+        layout=layout,
+        train=tuple(train),
+        test=tuple(test),
+        notes=tuple(filter(None, (good.note, *notes))),
+    )
 
 
 def prepared_products(root: Path) -> tuple[str, ...]:
     """The folders in `root` that hold `train/good`."""
-    return tuple(sorted(f.name for f in root.iterdir() if (f / "train" / GOOD).is_dir()))
-
-
-def _mask_of(image: Path, folder: Path) -> Path:
-    defect = image.parent.name
-    places = [folder / _MASKS / defect, folder / "test" / _MASKS / defect]
-    candidates = [place / f"{image.stem}{end}.png" for place in places for end in ("_mask", "")]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DatasetError(
-        f"{image} has no mask; expected one of {', '.join(str(path) for path in candidates)}"
+    return tuple(
+        folder.name for folder in list_folders(root) if good_folder(folder / "train").is_dir()
     )

@@ -10,7 +10,8 @@ from tqdm import tqdm
 from runtime.errors import OptionError
 from runtime.images.decode import ImageArray
 from runtime.storage.atomic_write import atomic_folder
-from train.data.dataset import GOOD, Dataset, Mask, Sample
+from train.data.dataset import GOOD, Dataset, Sample
+from train.data.masks import Mask
 from train.data.synthetic_defects import Defect
 from train.data.synthetic_product import DrawnProduct, draw_product
 

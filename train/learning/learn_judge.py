@@ -21,6 +21,8 @@ FORWARD_EXPONENT = 0.75
 _MOST_PATCHES = 150_000
 _LEAST_PATCHES_A_DIMENSION = 4
 _STEPS = 1200
+# Of few patches, fewer updates: the expectation of each is learned by heart otherwise.
+_MOST_PASSES = 100
 _BATCH_PATCHES = 4096
 _LR = 2e-3
 _WEIGHT_DECAY = 1e-2
@@ -140,10 +142,11 @@ def _expect(
     layers = nn.Linear(source.shape[-1], EXPECTATION_WIDTH), nn.Linear(EXPECTATION_WIDTH, 1)
     parameters = [value for layer in layers for value in layer.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=_LR, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+    steps = min(_STEPS, -(-_MOST_PASSES * len(log_distance) // _BATCH_PATCHES))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     # Good patches have an anomaly of about 1: their mean stays in the distance's own units.
     target = log_distance - log_distance.mean()
-    for _ in tqdm(range(_STEPS), desc=desc, unit="step"):
+    for _ in tqdm(range(steps), desc=desc, unit="step"):
         chosen = torch.randint(len(target), (min(_BATCH_PATCHES, len(target)),))
         tokens = torch.from_numpy(source[chosen.numpy()].astype(np.float32))
         hidden = functional.gelu(layers[0](unit_variance(tokens)))

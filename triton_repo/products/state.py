@@ -1,10 +1,10 @@
 """How a product does in a running server, read from its metrics endpoint."""
 
-import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
-from runtime.errors import OptionError, ServerUnavailableError
+from runtime.client.access import check_address
+from runtime.errors import ServerUnavailableError
 from runtime.extras import require
 from runtime.products.card import ProductCard
 from runtime.products.drift import DriftWatch
@@ -16,6 +16,7 @@ from triton_repo.python_models.metrics import (
     REJECTS,
     SCORE_QUANTILE,
 )
+from triton_repo.server.direct_http import open_directly
 
 _TIMEOUT_S = 10
 
@@ -31,13 +32,9 @@ def read_metrics(address: str) -> list[Any]:
         ServerUnavailableError: Nobody answers there, or with something else.
     """
     parser: Any = require("prometheus_client.parser")
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
-        raise OptionError(
-            f"metrics address {address!r}; expected host:port, such as 127.0.0.1:8002"
-        )
+    check_address(address, name="metrics address", port=8002)
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=_TIMEOUT_S) as answer:
+        with open_directly(f"http://{address}/metrics", timeout_s=_TIMEOUT_S) as answer:
             text = answer.read().decode()
         families = list(parser.text_string_to_metric_families(text))
     except (OSError, ValueError) as error:

@@ -5,7 +5,6 @@ alone. Shared memory is open where the server listens on loopback only: elsewher
 have the server read and write memory of its own machine.
 """
 
-import ipaddress
 import os
 import secrets
 from dataclasses import dataclass
@@ -52,19 +51,11 @@ class ServerTls:
         return flags
 
 
-def restriction_flags(host: str, token: str) -> list[str]:
+def restriction_flags(token: str, *, is_loopback: bool) -> list[str]:
     """Triton's options that close to clients what the operator alone may do."""
-    closed = _ALWAYS_RESTRICTED if is_loopback(host) else CLOSED_TO_A_NETWORK
+    closed = _ALWAYS_RESTRICTED if is_loopback else CLOSED_TO_A_NETWORK
     limit = f"{','.join(closed)}:{OPERATOR}={token}"
     return [f"--grpc-restricted-protocol={limit}", f"--http-restricted-api={limit}"]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def operator_token(path: Path | None) -> str:

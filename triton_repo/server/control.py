@@ -13,6 +13,7 @@ import msgspec
 from runtime.client.wire import DETAILS, IMAGE, CardRequest, without_codes
 from runtime.errors import ServerError
 from runtime.products.store.product_store import ENSEMBLE
+from triton_repo.server.direct_http import open_directly
 
 _POLL_S = 0.05
 _QUICK_S = 5.0
@@ -126,7 +127,7 @@ class ServerControl:
             f"http://{self._address}/v2/{path}", data=data, headers=self._headers
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            with open_directly(request, timeout_s=timeout_s) as answer:
                 content = answer.read()
             return msgspec.json.decode(content) if content else None
         except urllib.error.HTTPError as error:

@@ -47,7 +47,7 @@ def docker_command(repository: Path, *, device: str, settings: ServerSettings) -
             (settings.http_port, 8000),
             (settings.metrics_port, 8002),
         )
-        for part in ("-p", f"{settings.host}:{outside}:{inside}")
+        for part in ("-p", f"{settings.listens_at.in_address}:{outside}:{inside}")
     ]
     # 64 MB of shared memory, docker's default, is too little for one large image.
     run = ["docker", "run", "--rm", "--shm-size=1g", "-e", _TOKEN, *ports]

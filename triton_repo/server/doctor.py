@@ -1,5 +1,6 @@
 """Looking over what serving needs: the server, and a model repository."""
 
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,25 @@ from triton_repo.configuration.build import CPU, VERSION
 from triton_repo.configuration.check import check_repository
 from triton_repo.configuration.configs import ENGINE
 from triton_repo.server.home import check_stub, prepare_home, server_environment
+
+_PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+
+
+def check_proxy() -> Iterator[Check]:
+    """Say that a proxy of the environment is not used, where there is one."""
+    named = [
+        f"{name}={os.environ[name]}"
+        for lower in _PROXIES
+        for name in (lower, lower.upper())
+        if os.environ.get(name)
+    ]
+    if named:
+        yield Check(
+            name="proxy",
+            state=NOTE,
+            found=f"{', '.join(named)}: not used, since a line's server is on its own network",
+            advice="to reach a server through a proxy, name it: --proxy http://HOST:PORT",
+        )
 
 
 def check_server() -> Iterator[Check]:

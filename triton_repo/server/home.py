@@ -39,7 +39,8 @@ def prepare_home() -> TritonHome:
 
     Raises:
         MissingExtraError: The server is not installed.
-        OptionError: The wheel has no stub for this Python, or the path has a space.
+        OptionError: The wheel has no stub for this Python, or the path has a space or cannot be
+            written.
     """
     try:
         version = metadata.version(_PACKAGE)
@@ -53,25 +54,42 @@ def prepare_home() -> TritonHome:
     stub = wheel / "python_backend_stubs" / python / "triton_python_backend_stub"
     if not stub.is_file():
         raise OptionError(f"{_PACKAGE} {version} runs no python models on Python {python}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Links lead into one environment, so another environment gets a home of its own.
-    environment = hashlib.sha256(str(wheel).encode()).hexdigest()[:8]
-    home = cache / "l2bt-edge" / f"triton-{version}-py{python}-{environment}"
+    environment = hashlib.sha256(os.fsencode(wheel)).hexdigest()[:8]
+    home = _cache() / "l2bt-edge" / f"triton-{version}-py{python}-{environment}"
     if " " in str(home):
         raise OptionError(
             f"{home} has a space, with which Triton hangs; set XDG_CACHE_HOME to another folder"
         )
     backend = home / "backends" / "python"
-    backend.mkdir(parents=True, exist_ok=True)
-    # The backend's own files must be copies: Triton refuses links that leave the folder. The
-    # executables must be links: their library paths are relative to where they really are.
-    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        _copy(wheel / "backends" / "python" / name, backend / name)
-    _link(stub, backend / stub.name)
-    _link(wheel / "bin" / "tritonserver", home / "tritonserver")
+    try:
+        backend.mkdir(parents=True, exist_ok=True)
+        # The backend's own files must be copies: Triton refuses links that leave the folder. The
+        # executables must be links: their library paths are relative to where they really are.
+        for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+            _copy(wheel / "backends" / "python" / name, backend / name)
+        _link(stub, backend / stub.name)
+        _link(wheel / "bin" / "tritonserver", home / "tritonserver")
+    except OSError as error:
+        raise OptionError(
+            f"{home} cannot be written ({error.strerror or error}), and the server is laid out "
+            "there; set XDG_CACHE_HOME to a folder that this user may write"
+        ) from error
     return TritonHome(
         server=home / "tritonserver", backends=home / "backends", stub=backend / stub.name
     )
+
+
+def _cache() -> Path:
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OptionError(
+            "this user has no home folder, and the server is laid out in its cache; set "
+            "XDG_CACHE_HOME to a folder that this user may write"
+        ) from error
 
 
 def server_environment() -> dict[str, str]:

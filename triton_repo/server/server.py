@@ -3,13 +3,12 @@
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +19,12 @@ from triton_repo.configuration.check import check_repository
 from triton_repo.server.access import ServerTls, operator_token, restriction_flags
 from triton_repo.server.control import ServerControl
 from triton_repo.server.home import check_stub, prepare_home, server_environment
+from triton_repo.server.hosts import LOOPBACK, ListeningHost
 from triton_repo.server.leftovers import remove_shared_memory
+from triton_repo.server.server_log import ServerLog
 
 _STOP_SECONDS = 25
-_LOOPBACK = "127.0.0.1"
+_LARGEST_PORT = 65535
 _PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +33,8 @@ class ServerSettings:
     """How the server listens.
 
     Attributes:
-        host: Address of all three ports; loopback unless chosen otherwise.
+        host: Address of all three ports, IPv4 or IPv6, or a name of this machine; loopback unless
+            chosen otherwise.
         grpc_port: Port for clients; 0 takes a free one.
         http_port: Port for HTTP and health.
         metrics_port: Port for Prometheus metrics.
@@ -44,7 +46,8 @@ class ServerSettings:
         token_path: File with the operator's token, made if it is not there; by default one that
             nobody else knows.
         startup_timeout_s: How long loading may take, in seconds.
-        log_path: Where the server's log goes.
+        log_path: Where the server's log goes; it is appended to, and above 64 MiB moved to a file
+            with .1 behind its name.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +71,14 @@ class ServerSettings:
             raise OptionError("tls_certificate and tls_key belong together; give both")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise OptionError("tls_client_ca belongs to tls_certificate, which is missing")
+        for name in ("grpc_port", "http_port", "metrics_port"):
+            port = getattr(self, name)
+            if not 0 <= port <= _LARGEST_PORT:
+                raise OptionError(f"{name} is {port}; expected 1 to {_LARGEST_PORT}, or 0 for free")
+        if not 0 < self.startup_timeout_s < float("inf"):
+            raise OptionError(
+                f"startup_timeout_s is {self.startup_timeout_s}; expected a positive number"
+            )
 
     @property
     def tls(self) -> ServerTls | None:
@@ -83,9 +94,18 @@ class ServerSettings:
         )
 
     @property
-    def local_host(self) -> str:
+    def listens_at(self) -> ListeningHost:
+        """Where clients reach it.
+
+        Raises:
+            OptionError: The host's name has no address.
+        """
+        return ListeningHost.of(self.host)
+
+    @property
+    def local_host(self) -> ListeningHost:
         """Where HTTP and metrics listen."""
-        return self.host if self.tls_certificate is None else _LOOPBACK
+        return self.listens_at if self.tls_certificate is None else LOOPBACK
 
 
 class TritonServer:
@@ -117,23 +137,23 @@ class TritonServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _ports(self._settings)
         self._token = operator_token(self._settings.token_path)
-        self._was_started = False
+        self.log = ServerLog(self._settings.log_path)
         self.shared_memory_prefix = f"l2bt{os.getpid()}_{self._ports[0]}_"
 
     @property
     def grpc_address(self) -> str:
         """host:port for `Client`."""
-        return f"{self._settings.host}:{self._ports[0]}"
+        return f"{self._settings.listens_at.in_address}:{self._ports[0]}"
 
     @property
     def http_address(self) -> str:
         """host:port of the HTTP interface."""
-        return f"{self._settings.local_host}:{self._ports[1]}"
+        return f"{self._settings.local_host.in_address}:{self._ports[1]}"
 
     @property
     def metrics_address(self) -> str:
         """host:port of the Prometheus metrics."""
-        return f"{self._settings.local_host}:{self._ports[2]}"
+        return f"{self._settings.local_host.in_address}:{self._ports[2]}"
 
     @property
     def pid(self) -> int:
@@ -153,8 +173,8 @@ class TritonServer:
 
     def control(self) -> ServerControl:
         """A way to ask it with the operator's rights."""
-        host = _LOOPBACK if self._settings.local_host == "0.0.0.0" else self._settings.local_host
-        return ServerControl(f"{host}:{self._ports[1]}", self._token)
+        host = self._settings.local_host.reached_at
+        return ServerControl(f"{host.in_address}:{self._ports[1]}", self._token)
 
     def start(self) -> None:
         """Start the server and wait until its models are ready.
@@ -188,11 +208,7 @@ class TritonServer:
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,shm-growth-byte-size=16777216",
         ]
-        log_path = self._settings.log_path
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        # A restart goes on with the log, in which the reason for it is.
-        with log_path.open("ab" if self._was_started else "wb") as log:
-            self._was_started = True
+        with self.log.open() as log:
             self._process = subprocess.Popen(
                 command,
                 env=environment,
@@ -238,32 +254,32 @@ class TritonServer:
 
     def _network_flags(self) -> list[str]:
         settings = self._settings
+        listens_at, local = settings.listens_at, settings.local_host
         hosts = {
-            "grpc": settings.host,
-            "http": settings.local_host,
-            "metrics": settings.local_host,
+            "grpc": listens_at.in_address,
+            "http": local.for_http,
+            "metrics": local.for_http,
         }
         flags = [
             flag
             for (name, host), port in zip(hosts.items(), self._ports, strict=True)
             for flag in (f"--{name}-address={host}", f"--{name}-port={port}")
         ]
-        flags += restriction_flags(settings.host, self._token)
+        flags += restriction_flags(self._token, is_loopback=listens_at.is_loopback)
         return flags + (settings.tls.flags() if settings.tls is not None else [])
 
     def _check_ports(self) -> None:
         # Otherwise the server that holds the port would answer for this one.
         for port in self._ports:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self._settings.host, port))
-                except OSError as error:
-                    raise OptionError(
-                        f"port {port} on {self._settings.host} cannot be had ({error.strerror}): "
-                        "another server may be running; end it, or choose ports with --grpc-port, "
-                        "--http-port and --metrics-port (0 takes free ones)"
-                    ) from error
+            try:
+                self._settings.listens_at.bind(port).close()
+            except OSError as error:
+                raise OptionError(
+                    f"port {port} on {self._settings.host} cannot be had ({error.strerror}): "
+                    "another server may be running, or the address is not this machine's; end it, "
+                    "or choose ports with --grpc-port, --http-port and --metrics-port (0 takes "
+                    "free ones)"
+                ) from error
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
@@ -272,18 +288,15 @@ class TritonServer:
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise ServerError(
-                    f"tritonserver ended with status {self._process.returncode}:\n{self._log_end()}"
+                    f"tritonserver ended with status {self._process.returncode}:\n{self.log.end()}"
                 )
             if control.is_ready():
                 return
             time.sleep(0.05)
         raise ServerError(
             f"tritonserver was not ready after {self._settings.startup_timeout_s:g} s:\n"
-            f"{self._log_end()}"
+            f"{self.log.end()}"
         )
-
-    def _log_end(self) -> str:
-        return self._settings.log_path.read_text(errors="replace")[-3000:]
 
 
 def _die_with_this_process() -> Callable[[], None] | None:
@@ -300,13 +313,16 @@ def _die_with_this_process() -> Callable[[], None] | None:
 def _ports(settings: ServerSettings) -> tuple[int, int, int]:
     """The three ports, free ones where 0 is asked for."""
     wished = (settings.grpc_port, settings.http_port, settings.metrics_port)
-    sockets = [socket.socket() for port in wished if port == 0]
-    try:
-        for free in sockets:
-            free.bind((settings.host, 0))
+    with ExitStack() as stack:
+        try:
+            sockets = [
+                stack.enter_context(settings.listens_at.bind(0)) for port in wished if port == 0
+            ]
+        except OSError as error:
+            raise OptionError(
+                f"no port on {settings.host} can be had ({error.strerror}); is this an address of "
+                "this machine?"
+            ) from error
         found = [free.getsockname()[1] for free in sockets]
-    finally:
-        for free in sockets:
-            free.close()
     grpc, http, metrics = (port or found.pop() for port in wished)
     return grpc, http, metrics

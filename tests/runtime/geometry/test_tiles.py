@@ -41,7 +41,7 @@ def tiled_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactor
         small_dataset,
         tmp_path_factory.mktemp("tiles") / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=100, held_out=0.25),
+        fit_settings=FitSettings(recipe="paper", steps=100, held_out=0.25),
         geometry=OPTIONS,
     )
 

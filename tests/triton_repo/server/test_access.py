@@ -15,8 +15,9 @@ from runtime.client.client import Client
 from runtime.errors import OptionError, ServerUnavailableError
 from tests.conftest import free_ports, random_image
 from tests.test_command_line import l2bt
-from triton_repo.server.access import is_loopback, operator_token, restriction_flags
+from triton_repo.server.access import operator_token, restriction_flags
 from triton_repo.server.certificates import make_certificates
+from triton_repo.server.hosts import ListeningHost
 from triton_repo.server.server import ServerSettings, TritonServer
 
 IMAGE = random_image(60, 90)
@@ -186,11 +187,19 @@ def test_shared_memory_is_closed_to_the_network_without_the_token(
 
 
 @pytest.mark.parametrize(
-    ("host", "closed"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)]
+    ("host", "closed"),
+    [
+        ("127.0.0.1", False),
+        ("localhost", False),
+        ("::1", False),
+        ("[::1]", False),
+        ("0.0.0.0", True),
+        ("::", True),
+    ],
 )
 def test_shared_memory_is_open_on_loopback_alone(host: str, closed: bool) -> None:
-    assert is_loopback(host) is not closed
-    assert all(("shared-memory" in flag) is closed for flag in restriction_flags(host, "t"))
+    flags = restriction_flags("t", is_loopback=ListeningHost.of(host).is_loopback)
+    assert all(("shared-memory" in flag) is closed for flag in flags)
 
 
 def test_a_token_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path) -> None:

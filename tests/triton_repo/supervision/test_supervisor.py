@@ -107,6 +107,43 @@ def test_what_dies_again_and_again_is_waited_for_longer_each_time(
     assert pauses == [0.5, 1.0, 2.0]
 
 
+def test_a_damaged_table_of_products_ends_no_server(
+    watched_repository: Path, tmp_path: Path, expected: list[tuple[ImageArray, float]]
+) -> None:
+    repository = tmp_path / "models"
+    shutil.copytree(watched_repository, repository)
+    table = next(repository.rglob("table.json"))
+    whole = table.read_bytes()
+    service = start_service(repository, tmp_path, "--probe-interval-s", 0.5)
+    try:
+        pid = service.server_pid
+        table.write_bytes(b'{"sch')
+        assert "table.json" in service.wait_for("damaged")["reason"]
+        table.write_bytes(whole)
+        with Client(service.address) as client:
+            image, score = expected[0]
+            assert client.inspect(image).score == pytest.approx(score, rel=1e-5)
+        assert service.server_pid == pid
+    finally:
+        end_service(service)
+
+
+def test_a_signal_rotates_the_servers_log_and_ends_nothing(
+    watched_repository: Path, tmp_path: Path
+) -> None:
+    service = start_service(watched_repository, tmp_path)
+    try:
+        pid = service.server_pid
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for("log rotated")
+        assert "Started GRPCInferenceService" in (tmp_path / "server.log.1").read_text()
+        assert service.server_pid == pid
+        with Client(service.address) as client:
+            assert client.is_ready()
+    finally:
+        end_service(service)
+
+
 def test_a_server_that_hangs_is_found_by_a_probe_and_restarted(
     watched_repository: Path, tmp_path: Path
 ) -> None:
