@@ -224,6 +224,10 @@ def main() -> NoReturn:
     from runtime.errors import L2BTError
     from runtime.extras import naming_the_extra
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Programs with a window start others without streams; verdicts and work go on.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     if "OMP_WAIT_POLICY" not in os.environ:
         # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -19,6 +19,7 @@ from runtime.products.conformal import (
     lowest_rate,
 )
 from runtime.products.store.card_files import CardFiles
+from runtime.products.trained_images import trained_on
 
 _REMEDY = "Give more with --good FOLDER, or hold out more in training (--held-out)"
 # A map and the regions in it are computed in different orders, which differ in their last bits.
@@ -48,7 +49,8 @@ def wished_threshold(
         open_detector: Opens the model that inspects them.
 
     Raises:
-        OptionError: The wishes exclude each other, or there are too few good images.
+        OptionError: The wishes exclude each other, there are too few good images, or the students
+            were trained on some of them.
         ModelError: The card holds no evidence.
         BadImageError: An image cannot be used, or there is none.
     """
@@ -70,6 +72,11 @@ def wished_threshold(
                 "fill the repository again (l2bt repository MODEL --overwrite)"
             )
         paths = find_images([good])
+        if known := trained_on(files.card, paths):
+            raise OptionError(
+                f"{len(known)} of the {len(paths)} images in {good} were trained on (such as "
+                f"{known[0].name}), so new parts would score higher than they; give others"
+            )
         for name, rate in (
             ("false-alarm rate", false_alarm_rate),
             ("region false-alarm rate", region_false_alarm_rate),

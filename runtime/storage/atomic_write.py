@@ -72,17 +72,27 @@ def atomic_folder(
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, refusal: str | None = None) -> Iterator[None]:
     """Hold a lock on a file, which is made where it is missing, or on a folder.
 
     Whoever wants it too waits, in this process and in others; it ends with the process.
+
+    Args:
+        path: The file or folder.
+        refusal: What to say instead of waiting.
+
+    Raises:
+        OptionError: Somebody else holds it, and there is a refusal.
     """
     import fcntl  # not on Windows, where a line PC may use the rest of this room
 
     flags = os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT
     lock = os.open(path, flags, 0o666)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal is not None else 0))
+        except BlockingIOError as error:
+            raise OptionError(refusal or "") from error
         yield
     finally:
         os.close(lock)

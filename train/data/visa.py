@@ -1,12 +1,15 @@
 """VisA in its original layout, with the official split file."""
 
 import csv
+import io
 from pathlib import Path
 
 from runtime.errors import DatasetError
 from train.data.dataset import Dataset, FileSample
 
 SPLIT_FILE = Path("split_csv") / "1cls.csv"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_GOOD_LABELS = ("normal", "good", "ok")
 _COLUMNS = ("object", "split", "label", "image", "mask")
 
 
@@ -45,13 +48,43 @@ def visa_products(root: Path) -> tuple[str, ...]:
 
 def _read_split(split_file: Path) -> list[dict[str, str]]:
     try:
-        with split_file.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = split_file.read_bytes()
     except OSError as error:
         raise DatasetError(f"{split_file} cannot be read: {error.strerror or error}") from error
-    if not rows or any(column not in rows[0] for column in _COLUMNS):
+    try:
+        # Spreadsheets write a mark before the first column, and some of them UTF-16.
+        decoded = text.decode("utf-16" if text[:2] in _UTF16_MARKS else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        raise DatasetError(
+            f"{split_file}, line {line} is no UTF-8 text ({error.reason}); save it as UTF-8"
+        ) from error
+    reader = csv.DictReader(io.StringIO(decoded, newline=""))
+    rows = []
+    for row in reader:
+        if any(column not in row for column in _COLUMNS):
+            break
+        cells = {column: (row[column] or "").strip() for column in _COLUMNS}
+        rows.append(cells)
+        _check_row(cells, f"{split_file}, line {reader.line_num}")
+    if not rows:
         raise DatasetError(f"{split_file}: expected the columns {', '.join(_COLUMNS)}")
     return rows
+
+
+def _check_row(row: dict[str, str], place: str) -> None:
+    """Bring the split's word to small letters, and refuse a row that says nothing sure.
+
+    Raises:
+        DatasetError: A cell is missing, or the split is neither of both.
+    """
+    row["split"] = row["split"].lower()
+    row["label"] = row["label"].lower()
+    for column in ("object", "label", "image"):
+        if not row[column]:
+            raise DatasetError(f"{place} has no {column}; expected {', '.join(_COLUMNS)}")
+    if row["split"] not in ("train", "test"):
+        raise DatasetError(f"{place}: split is {row['split']!r}; expected train or test")
 
 
 def _sample(root: Path, row: dict[str, str]) -> FileSample:
@@ -62,7 +95,7 @@ def _sample(root: Path, row: dict[str, str]) -> FileSample:
             raise DatasetError(f"{path} is missing, although {root / SPLIT_FILE} names it")
     return FileSample(
         name=row["image"],
-        is_defective=row["label"] != "normal",
+        is_defective=row["label"] not in _GOOD_LABELS,
         image_path=image_path,
         mask_path=mask_path,
     )

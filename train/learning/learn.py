@@ -14,7 +14,8 @@ from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from runtime.products.card import CARD_NAME, Calibration, ProductCard, check_product_name
 from runtime.products.conformal import calibrate, check_false_alarm_rate, choose_threshold
-from runtime.storage.atomic_write import check_replaceable
+from runtime.products.trained_images import evidence_of, image_digest
+from runtime.storage.atomic_write import check_replaceable, locked
 from train.data.dataset import Dataset
 from train.learning.fit import FitResult, fit
 from train.learning.good_features import (
@@ -55,19 +56,51 @@ def learn_product(
         out: The bundle's folder.
         teacher_settings: Which teacher.
         fit_settings: How the students are trained.
-        geometry: How images are brought to the network; the padded square of 518 px if left out.
+        geometry: How images are brought to the network; if left out, fitted to their shape with
+            the recipe "edge", and the padded square with "paper".
         area: Where images are looked at; everywhere if left out.
         threshold_settings: The false-alarm rates that the thresholds shall keep.
         work: Where to work.
 
     Raises:
         DatasetError: There are fewer than two good images.
-        OptionError: The product's name is unfit, `out` exists, an interrupted run is in the way, or
-            an option cannot be met.
+        OptionError: The product's name is unfit, `out` exists, an interrupted run is in the way,
+            another training is at work there, or an option cannot be met.
         TrainingError: The loss is no finite number.
     """
     work = work or WorkSettings()
-    rates = threshold_settings or ThresholdSettings()
+    folder = work.folder_for(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    refusal = f"another training is at work in {folder}; wait for it, or name another --out"
+    try:
+        with locked(folder, refusal=refusal):
+            return _learn_alone(
+                dataset,
+                out,
+                teacher_settings=teacher_settings,
+                fit_settings=fit_settings,
+                options=geometry or GeometryOptions(),
+                area=area,
+                rates=threshold_settings or ThresholdSettings(),
+                work=work,
+            )
+    finally:
+        # Nothing but an interrupted run's files stay there, and a user's own.
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _learn_alone(
+    dataset: Dataset,
+    out: Path,
+    *,
+    teacher_settings: TeacherSettings,
+    fit_settings: FitSettings,
+    options: GeometryOptions,
+    area: InspectionArea | None,
+    rates: ThresholdSettings,
+    work: WorkSettings,
+) -> ProductBundle:
     folder = work.folder_for(out)
     features_folder, state_path = folder / "features", folder / "state.pt"
     check_product_name(dataset.product)
@@ -80,7 +113,6 @@ def learn_product(
     for name, rate in rates.by_name.items():
         # Before the work, not after it.
         check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
-    options = geometry or GeometryOptions()
     is_fitted = options.chosen(fit_settings.recipe) == "fitted"
     image_wh = dataset.usual_image_wh() if is_fitted else None
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
@@ -141,16 +173,14 @@ def learn_product(
         training=_evidence(
             dataset, data_fingerprint, fit_settings, teacher_settings, result, features
         )
-        | {"judge": judge.words},
+        | {"judge": judge.words}
+        | evidence_of(image_digest(one.content()) for one in samples[: len(samples) - held_out]),
         versions=library_versions(),
     )
     bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
     state_path.unlink(missing_ok=True)
     if not work.keep_features:
         shutil.rmtree(features_folder)
-        # A work folder of the user's may hold something else.
-        with suppress(OSError):
-            folder.rmdir()
     return bundle
 
 

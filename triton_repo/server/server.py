@@ -191,6 +191,11 @@ class TritonServer:
         check_stub(home, environment)
         if " " in str(self._repository):
             raise OptionError(f"{self._repository} has a space, with which Triton hangs; move it")
+        if os.fsencode(self._repository) != str(self._repository).encode(errors="replace"):
+            raise OptionError(
+                f"{str(self._repository)!r} is no UTF-8 text, and Triton's python models start in "
+                "no such folder; move it"
+            )
         command = [
             str(home.server),
             f"--model-repository={self._repository}",

@@ -153,3 +153,24 @@ def test_a_running_server_takes_over_the_threshold_of_its_repository(
         card = client.read_card()
         assert card == CardFiles.find(copy).card
         assert card.threshold.image_score == 1e-9
+
+
+def test_images_that_were_trained_on_are_refused_as_evidence(
+    exported: ExportedModel, bundle: ProductBundle, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, sample in enumerate(small_dataset.train[:2]):
+        (images / f"{number}.png").write_bytes(sample.content())
+    model = tmp_path / "model"
+    shutil.copytree(exported.folder, model)
+    before = card_of_model(model)
+    result = l2bt("threshold", model, "--good", images, folder=tmp_path)
+    assert result.returncode == 1
+    assert "of the 2 images in" in result.stderr
+    assert "were trained on" in result.stderr
+    assert card_of_model(model) == before
+
+
+def card_of_model(model: Path) -> ProductCard:
+    return CardFiles.find(model).card

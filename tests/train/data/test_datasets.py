@@ -1,5 +1,6 @@
 """Four layouts behind one interface, and what is said when one is incomplete."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,100 @@ def test_a_test_image_that_is_a_training_image_is_found_by_its_content(tmp_path:
     write_image(tmp_path / "nuts/test/crack/000.png", (22, 30))
     write_mask(tmp_path / "nuts/ground_truth/crack/000_mask.png", (22, 30))
     assert images_also_in_training(open_dataset(tmp_path, product="nuts")) == {}
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_defective"),
+    [("good", False), ("Good", False), ("OK", False), ("normal", False), ("scratch", True)],
+)
+def test_a_folder_of_good_test_images_is_known_by_its_usual_names(
+    folder: str, is_defective: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(tmp_path / "Good/a.png")
+    write_image(tmp_path / "test" / folder / "a.png")
+    (sample,) = open_dataset(tmp_path).test
+    assert sample.is_defective is is_defective
+    assert ("is read as good images" in caplog.text) == (folder in ("Good", "OK", "normal"))
+
+
+@pytest.mark.parametrize(
+    "name", [".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png", ".thumbnails/a.png"]
+)
+@pytest.mark.parametrize("place", ["good", "test"])
+def test_a_tools_folder_is_no_data_and_no_kind_of_defect(
+    place: str, name: str, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "good/a.png")
+    write_image(tmp_path / "test/good/a.png")
+    write_image(tmp_path / place / name)
+    dataset = open_dataset(tmp_path)
+    assert [sample.name for sample in dataset.train] == ["good/a.png"]
+    assert [sample.name for sample in dataset.test] == ["test/good/a.png"]
+
+
+def test_images_of_folders_in_folders_are_read_and_what_is_left_out_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(tmp_path / "good/a.png")
+    write_image(tmp_path / "good/cam1/b.png")
+    (tmp_path / "good" / "Thumbs.db").touch()
+    write_image(tmp_path / "test/scratch/cam2/c.png")
+    write_mask(tmp_path / "masks/scratch/cam2/c_mask.png")
+    dataset = open_dataset(tmp_path)
+    assert [sample.name for sample in dataset.train] == ["good/a.png", "good/cam1/b.png"]
+    mask = dataset.test[0].mask(20, 30)
+    assert mask is not None
+    assert mask.sum() == 12
+    assert "2 images; left out: 1 of other kinds (such as Thumbs.db)" in caplog.text
+
+
+def test_a_name_that_is_no_text_is_written_by_its_bytes(tmp_path: Path) -> None:
+    write_image(tmp_path / "good" / os.fsdecode(b"gr\xfcn.png"))
+    (sample,) = open_dataset(tmp_path).train
+    assert sample.name == r"good/gr\xfcn.png"
+    assert sample.pixels().shape == (20, 30, 3)
+
+
+SPLIT = "object,split,label,image,mask\nnuts,train,normal,a.png,\nnuts,test,normal,b.png,\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SPLIT.encode(),
+        SPLIT.encode("utf-8-sig"),
+        SPLIT.encode("utf-16"),
+        SPLIT.replace("\n", "\r\n").encode(),
+        SPLIT.replace("train", "Train").encode(),
+        SPLIT.replace("a.png,", "a.png").encode(),
+    ],
+    ids=["plain", "marked UTF-8", "UTF-16", "Windows lines", "capital letter", "no last comma"],
+)
+def test_a_split_file_is_read_as_spreadsheets_write_it(content: bytes, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_bytes(content)
+    dataset = open_dataset(tmp_path, product="nuts")
+    assert [sample.name for sample in dataset.train] == ["a.png"]
+    assert [sample.name for sample in dataset.test] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (SPLIT.replace("b.png", "bä.png").encode("latin-1"), "line 3 is no UTF-8 text"),
+        (SPLIT.replace(",test,", ",tset,").encode(), "line 3: split is 'tset'"),
+        (SPLIT.encode() + b"nuts,test\n", "line 4 has no label"),
+        (b"object;split;label;image;mask\nnuts;train;normal;a.png;\n", "expected the columns"),
+    ],
+    ids=["Latin-1", "unknown split", "short row", "semicolons"],
+)
+def test_a_split_file_that_is_unclear_is_refused_with_the_line(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=reason):
+        open_dataset(tmp_path, product="nuts")

@@ -340,3 +340,20 @@ def test_the_geometry_follows_the_teachers_patches() -> None:
         GeometryOptions(scale=0.5).settings(14)
     fitted = GeometryOptions(geometry="fitted", image_size=512).settings(16, (1500, 1000))
     assert fitted.grid_wh == (32, 22)
+
+
+def test_two_trainings_at_one_place_are_refused_and_the_first_goes_on(  # type: ignore[no-untyped-def]
+    learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = []
+
+    def in_the_middle(*arguments: object, **options: object) -> object:
+        with pytest.raises(OptionError, match="another training is at work in"):
+            learn()
+        refusals.append(1)
+        return fit(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("train.learning.learn.fit", in_the_middle)
+    assert learn().card.product == "plate"
+    assert refusals == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["plate"]
