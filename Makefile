@@ -36,7 +36,7 @@ check: $(STAMP)
 # Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
 # COMMANDS.md anew, from the command line itself; a test holds it.
 commands: $(STAMP)
-	$(BIN)/python -c "import l2bt; print(l2bt.commands_page(), end='')" > COMMANDS.md
+	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks.
 ifdef ROOM

@@ -1,7 +1,7 @@
 """Building the engine of an exported model for this machine: plan, proof and manifest."""
 
+import logging
 import os
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from trt_engines.build_plan import build_plan
 from trt_engines.layers import layers_of_inspector
 from trt_engines.options import EngineOptions
 from trt_engines.proof import NodeRoles, check_is_fp16, prove
+
+logger = logging.getLogger("l2bt.engine")
 
 
 def build_engine(
@@ -75,7 +77,7 @@ def build_engine(
         )
         seconds = time.monotonic() - start
         for warning in log.warnings():
-            print(f"TensorRT warns: {warning}", file=sys.stderr)
+            logger.warning("TensorRT warns: %s", warning)
         atomic_write(temporary / PLAN_NAME, plan)
         proof = None
         if options.precision == "fp16":
@@ -115,7 +117,7 @@ def build_if_needed(folder: Path, *, engines: Path = ENGINES, precision: str | N
     try:
         find_engine(model, machine, engines=engines, precision=precision)
     except EngineMismatchError as error:
-        print(f"building an engine, since {error}", file=sys.stderr)
+        logger.warning("building an engine, since %s", error)
         before = engine_folder(engines, model.manifest.name, machine) / MANIFEST_NAME
         options = _options_of(before)
         if precision is not None:

@@ -4,7 +4,7 @@ Precision is in the graph. The network is strongly typed, so TensorRT keeps to i
 flag can change it.
 """
 
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from runtime.errors import ModelError, OptionError
 from runtime.storage.atomic_write import atomic_write
 from trt_engines.options import EngineOptions
 from trt_engines.progress import progress_monitor
+
+logger = logging.getLogger("l2bt.engine")
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -148,7 +150,7 @@ def _open_timing_cache(config: "trt.IBuilderConfig", path: Path) -> "trt.ITiming
         # False: what was measured on another GPU is refused.
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
             return cache
-        print(f"warning: TensorRT does not take {path}; it times all kernels", file=sys.stderr)
+        logger.warning("TensorRT does not take %s; it times all kernels", path)
     return None
 
 
@@ -157,4 +159,4 @@ def _keep_timing_cache(cache: "trt.ITimingCache", path: Path) -> None:
         atomic_write(path, bytes(cache.serialize()))
     except OSError as error:
         # The next build takes longer; this one is done.
-        print(f"warning: {path} cannot be written ({error.strerror})", file=sys.stderr)
+        logger.warning("%s cannot be written (%s)", path, error.strerror)

@@ -1,7 +1,6 @@
 """Doing the same for several products: one that fails does not stop the others."""
 
-import sys
-import traceback
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from runtime.errors import L2BTError, OptionError
 from train.data.open_dataset import list_products
 
 ALL = "all"
+
+logger = logging.getLogger("l2bt.train")
 
 
 def chosen_products(
@@ -51,25 +52,29 @@ def for_each_product(
         doing: What it is called, such as "training".
 
     Returns:
-        Why it failed, by product; a bug's traceback is printed where it happens.
+        Why it failed, by product; a bug's traceback goes to the log.
     """
     failures: dict[str, str] = {}
     for number, product in enumerate(products, start=1):
-        print(f"[{number}/{len(products)}] {doing} {product}", flush=True)
+        logger.info("[%d/%d] %s %s", number, len(products), doing, product)
         try:
             action(product)
         except L2BTError as error:
             failures[product] = str(error)
         except Exception as error:
-            traceback.print_exc()
+            logger.exception("a fault of this program's")
             failures[product] = repr(error)
         if product in failures:
-            print(f"{product} failed: {failures[product]}", file=sys.stderr, flush=True)
+            logger.warning("%s failed: %s", product, failures[product])
     return failures
 
 
 def end_with_failures(failures: dict[str, str], *, of: int, doing: str) -> None:
-    """Exit with status 1 and the list of what failed, if anything did."""
+    """Raise the list of what failed, if anything did.
+
+    Raises:
+        L2BTError: Something did.
+    """
     if failures:
         lines = [f"  {product}: {reason}" for product, reason in failures.items()]
-        sys.exit("\n".join([f"l2bt: {doing} failed for {len(failures)} of {of} products", *lines]))
+        raise L2BTError("\n".join([f"{doing} failed for {len(failures)} of {of} products", *lines]))

@@ -1,5 +1,6 @@
 """The feature cache: the frozen teacher sees each image once, and the students train from disk."""
 
+import logging
 import math
 import shutil
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from runtime.geometry.geometry import GeometrySettings
 from runtime.storage.json_files import read_json, write_json
 from train.data.dataset import Sample
 from train.teacher.teacher import Teacher
+
+logger = logging.getLogger("l2bt.train")
 
 _TOKENS_NAME = "tokens.f16"
 _INDEX_NAME = "index.json"
@@ -140,7 +143,7 @@ def teacher_tokens(teacher: Teacher, tiles: npt.NDArray[np.uint8]) -> Tensor:
 def _check_room(folder: Path, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    print(f"feature cache: {size / 1e9:.2f} GB in {folder} ({free / 1e9:.1f} GB free)")
+    logger.info("feature cache: %.2f GB in %s (%.1f GB free)", size / 1e9, folder, free / 1e9)
     # A full disk would hurt more than this training.
     if size * 1.05 > free:
         raise OptionError(

@@ -1,5 +1,6 @@
 """Learning a product: from a data set to a product bundle."""
 
+import logging
 import platform
 import shutil
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ from train.settings import (
 from train.students.bundle import ProductBundle, write_bundle
 from train.students.students import Students
 from train.teacher.teacher import load_teacher
+
+logger = logging.getLogger("l2bt.train")
 
 
 def learn_product(
@@ -118,7 +121,7 @@ def _learn_alone(
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
     settings = options.settings(teacher.patch_size, image_wh, recipe=fit_settings.recipe)
     if options.geometry == "auto":
-        print(f"geometry: {_why(settings, dataset.usual_image_wh())}")
+        logger.info("geometry: %s", _why(settings, dataset.usual_image_wh()))
     data_fingerprint = dataset.fingerprint()
     features = good_features(
         teacher,
@@ -151,11 +154,14 @@ def _learn_alone(
         if fit_settings.recipe == "edge"
         else JudgeReport(learned=False, words="the paper's")
     )
-    print(f"judge: {judge.words}")
+    logger.info("judge: %s", judge.words)
     calibration = _calibrate(features, result.students, settings, area)
-    print(
-        f"{result.steps} student updates from the cache; the teacher saw each of the "
-        f"{len(samples)} images once ({features.cache.teacher_images} of them in this run)"
+    logger.info(
+        "%d student updates from the cache; the teacher saw each of the %d images once (%d of them "
+        "in this run)",
+        result.steps,
+        len(samples),
+        features.cache.teacher_images,
     )
     card = ProductCard(
         product=dataset.product,

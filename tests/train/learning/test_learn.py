@@ -60,8 +60,9 @@ def students_of(bundle: ProductBundle) -> bytes:
 
 
 def test_fifty_epochs_of_updates_cost_one_teacher_pass_an_image(  # type: ignore[no-untyped-def]
-    learn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    learn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "l2bt.train")
     seen = 0
     forward = Teacher.forward
 
@@ -75,9 +76,8 @@ def test_fifty_epochs_of_updates_cost_one_teacher_pass_an_image(  # type: ignore
     # Two training images of 8 x 8 patches, 64 patches an update, 50 epochs.
     assert bundle.card.training["steps"] == 100
     assert seen == 4
-    assert "100 student updates from the cache; the teacher saw each of the 4 images once" in (
-        capsys.readouterr().out
-    )
+    told = "100 student updates from the cache; the teacher saw each of the 4 images once"
+    assert told in caplog.text
 
 
 def test_training_lowers_the_held_out_loss(bundle: ProductBundle) -> None:
@@ -203,11 +203,12 @@ def test_a_work_folder_keeps_what_is_not_ours(learn, tmp_path: Path) -> None:  #
 
 
 def test_a_kept_cache_saves_the_teacher_pass_of_the_next_run(  # type: ignore[no-untyped-def]
-    learn, capsys: pytest.CaptureFixture[str]
+    learn, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "l2bt.train")
     learn(keep_features=True)
     learn(keep_features=True, overwrite=True, settings=replace(QUICK, lr=1e-4))
-    assert "(0 of them in this run)" in capsys.readouterr().out
+    assert "(0 of them in this run)" in caplog.text
 
 
 def test_a_cut_cache_is_refused(learn, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -250,15 +251,17 @@ def test_the_caches_size_is_announced_and_refused_where_the_disk_lacks_room(  # 
     learn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "l2bt.train")
+
     class AlmostFull:
         free = 1000
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: AlmostFull)
     with pytest.raises(OptionError, match=r"needs 0\.00 GB, .* has 0\.00 GB free; name a folder"):
         learn()
-    assert re.search(r"feature cache: \d+\.\d\d GB in ", capsys.readouterr().out)
+    assert re.search(r"feature cache: \d+\.\d\d GB in ", caplog.text)
     assert not (tmp_path / "plate").exists()
 
 

@@ -1,94 +1,12 @@
-"""The front door: the names that a program imports, and the command `l2bt`.
+"""The command `l2bt`: it gathers the rooms' commands, and imports the one that is asked for."""
 
-Example:
-    >>> from l2bt import Detector
-    >>> with Detector("exported/macaroni1") as detector:
-    ...     print(detector.inspect("part.jpg").verdict)
-"""
-
+import logging
 import os
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from cyclopts import App
-
-    from runtime.client.client import Client
-    from runtime.detector import Detector
-    from runtime.errors import (
-        BadImageError,
-        DatasetError,
-        DeadlineExceededError,
-        EngineMismatchError,
-        GpuUnavailableError,
-        InputError,
-        L2BTError,
-        MissingExtraError,
-        ModelError,
-        OptionError,
-        ServerError,
-        ServerUnavailableError,
-        TrainingError,
-        UnknownProductError,
-    )
-    from runtime.geometry.region import Region
-    from runtime.inspections.inspection import Inspection
-    from runtime.opening import open_inspector, open_model
-    from train.reference import ReferenceDetector
-    from triton_repo.python_models.entry import python_model
-
-# Imported when they are first used: a line PC has no torch, and the command's help no patience.
-_PUBLIC = {
-    "Client": "runtime.client.client",
-    "Detector": "runtime.detector",
-    "Inspection": "runtime.inspections.inspection",
-    "Region": "runtime.geometry.region",
-    "ReferenceDetector": "train.reference",
-    "open_inspector": "runtime.opening",
-    "open_model": "runtime.opening",
-    "python_model": "triton_repo.python_models.entry",
-    "BadImageError": "runtime.errors",
-    "DatasetError": "runtime.errors",
-    "EngineMismatchError": "runtime.errors",
-    "GpuUnavailableError": "runtime.errors",
-    "DeadlineExceededError": "runtime.errors",
-    "InputError": "runtime.errors",
-    "L2BTError": "runtime.errors",
-    "MissingExtraError": "runtime.errors",
-    "ModelError": "runtime.errors",
-    "OptionError": "runtime.errors",
-    "ServerError": "runtime.errors",
-    "ServerUnavailableError": "runtime.errors",
-    "TrainingError": "runtime.errors",
-    "UnknownProductError": "runtime.errors",
-}
-
-__all__ = [
-    "BadImageError",
-    "Client",
-    "DatasetError",
-    "DeadlineExceededError",
-    "Detector",
-    "EngineMismatchError",
-    "GpuUnavailableError",
-    "InputError",
-    "Inspection",
-    "L2BTError",
-    "MissingExtraError",
-    "ModelError",
-    "OptionError",
-    "ReferenceDetector",
-    "Region",
-    "ServerError",
-    "ServerUnavailableError",
-    "TrainingError",
-    "UnknownProductError",
-    "main",
-    "open_inspector",
-    "open_model",
-    "python_model",
-]
 
 # Each command is written in the room that it belongs to, and only that room is imported.
 _COMMANDS = {
@@ -179,15 +97,6 @@ _BENCHMARKS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        from runtime.extras import naming_the_extra
-
-        with naming_the_extra():
-            return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'l2bt' has no attribute {name!r}")
-
-
 def build_app() -> "App":
     """The command `l2bt` with all its subcommands, none of which is imported yet."""
     from cyclopts import App, Parameter
@@ -231,6 +140,7 @@ def main() -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:
         # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _show_what_is_told()
     app = build_app()
     try:
         with naming_the_extra():
@@ -246,11 +156,18 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _show_what_is_told() -> None:
+    """Show what the rooms tell their loggers; a result alone goes to the output stream."""
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("l2bt")
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
+    # A request that is sent again is no news where its answer comes.
+    logging.getLogger("l2bt.client").setLevel(logging.WARNING)
+
+
 def _version() -> str:
     from importlib.metadata import version
 
     return version("l2bt-edge")
-
-
-if __name__ == "__main__":
-    main()
