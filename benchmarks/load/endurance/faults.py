@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.load.endurance.plant import CheckedLoad, Service, end_service, start_service
-from benchmarks.machine.machine import describe_machine
+from benchmarks.machine.machine import describe_machine, library_versions
 from benchmarks.machine.result_files import results_folder, write_result
 from runtime.detector import Detector
 from runtime.images.decode import ImageArray
@@ -26,7 +26,7 @@ from runtime.models.exported_model import ExportedModel
 from triton_repo.configuration.build import build_repository
 from triton_repo.supervision.model_processes import model_of, model_processes
 
-_SCHEMA = "l2bt.faults/1"
+_SCHEMA = "l2bt.faults/2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,13 @@ class FaultsResult:
 
     Attributes:
         machine: What they ran on.
+        versions: Versions of the libraries.
         faults: One each.
         schema: Version of this file's layout.
     """
 
     machine: str
+    versions: dict[str, str]
     faults: tuple[FaultResult, ...]
     schema: str = _SCHEMA
 
@@ -90,7 +92,9 @@ def faults(model: Path, *, repetitions: int = 5, out: Path | None = None) -> Non
             )
         finally:
             end_service(service)
-    result = FaultsResult(machine=describe_machine(), faults=tuple(found))
+    result = FaultsResult(
+        machine=describe_machine(), versions=library_versions(), faults=tuple(found)
+    )
     write_result(results_folder("faults", out), result, to_markdown(result))
     print(to_markdown(result))
 
@@ -130,9 +134,9 @@ def _try(
         fault=fault,
         recovery_s=tuple(recoveries),
         longest_wait_s=load.longest_s,
-        sent=load.sent,
-        wrong=len(load.wrong),
-        lost=len(load.lost),
+        sent=load.tally.sent,
+        wrong=load.tally.wrong,
+        lost=load.tally.lost,
     )
     print(found, flush=True)
     return found

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.load.endurance.tally import CountingThreads, Tally
 from runtime.client.client import Client
-from runtime.errors import L2BTError
 from runtime.images.decode import ImageArray
 
 _CLIENTS = 3
+_MOST_REQUESTS = 2000
 
 
 @dataclass
@@ -104,36 +105,28 @@ class CheckedLoad:
         expected: Images, and what each must score.
 
     Attributes:
-        sent: Requests.
-        answered: Those that got an answer.
-        wrong: Scores that were others than expected.
-        lost: Errors that a client got.
+        tally: What became of the requests.
         longest_s: The longest that a client waited for an answer.
     """
 
     def __init__(self, address: str, expected: list[tuple[ImageArray, float]]) -> None:
-        self.sent = self.answered = 0
-        self.wrong: list[float] = []
-        self.lost: list[Exception] = []
+        self.tally = Tally()
         self.longest_s = 0.0
         self._address = address
         self._expected = expected
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(_CLIENTS)]
+        self._stop = threading.Event()
+        self._threads = CountingThreads([self._ask] * _CLIENTS)
 
     def __enter__(self) -> "CheckedLoad":
-        for thread in self._threads:
-            thread.start()
+        self._threads.start()
         self.wait_for_more(5)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join(120)
-        if any(thread.is_alive() for thread in self._threads):
-            raise TimeoutError("a client still waits")
+        self._threads.join(timeout_s=120)
+        self.tally.check()
 
     def wait_for_more(self, answers: int) -> None:
         """Wait until there are so many more.
@@ -141,29 +134,26 @@ class CheckedLoad:
         Raises:
             TimeoutError: They did not come.
         """
-        wanted, end_s = self.answered + answers, time.monotonic() + 60
-        while self.answered < wanted and time.monotonic() < end_s:
+        wanted, end_s = self.tally.answered + answers, time.monotonic() + 60
+        while self.tally.answered < wanted and time.monotonic() < end_s:
             time.sleep(0.02)
-        if self.answered < wanted:
-            raise TimeoutError(f"no {answers} more answers within 60 s: {self.lost}")
+        if self.tally.answered < wanted:
+            raise TimeoutError(f"no {answers} more answers within 60 s: {self.tally.errors}")
 
     def _ask(self) -> None:
         with Client(self._address, patience_s=30) as client:
-            for number in range(2000):
+            for number in range(_MOST_REQUESTS):
                 if self._stop.is_set():
                     return
                 image, score = self._expected[number % len(self._expected)]
-                with self._lock:
-                    self.sent += 1
-                start = time.monotonic()
-                try:
-                    found = client.inspect(image, want_map=number % 2 == 0)
-                except L2BTError as error:
-                    with self._lock:
-                        self.lost.append(error)
-                    continue
-                with self._lock:
-                    self.answered += 1
-                    self.longest_s = max(self.longest_s, time.monotonic() - start)
-                    if abs(found.score - score) > 1e-5 * abs(score):
-                        self.wrong.append(found.score)
+                self._ask_one(client, image, score, want_map=number % 2 == 0)
+
+    def _ask_one(self, client: Client, image: ImageArray, score: float, *, want_map: bool) -> None:
+        def request() -> bool:
+            found = client.inspect(image, want_map=want_map)
+            return abs(found.score - score) <= 1e-5 * abs(score)
+
+        start = time.monotonic()
+        self.tally.count(request)
+        with self._lock:
+            self.longest_s = max(self.longest_s, time.monotonic() - start)

@@ -9,9 +9,11 @@ answers, the growth of the server's memory, and how the 99th percentile of the l
 """
 
 import io
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from benchmarks.load.closed_loop import questions_of
+from benchmarks.load.endurance.tally import CountingThreads, Tally
 from benchmarks.load.server_usage import memory_mib
 from benchmarks.machine.machine import describe_machine, library_versions
 from benchmarks.machine.result_files import results_folder, write_result
@@ -28,7 +31,8 @@ from benchmarks.workload.drawn_image import draw_image, encode
 from benchmarks.workload.question import Question
 from runtime.client.client import Client
 from runtime.detector import Detector
-from runtime.errors import InputError, L2BTError
+from runtime.errors import InputError
+from runtime.inspections.inspection import Inspector
 from runtime.models.exported_model import ExportedModel
 from runtime.storage.atomic_write import atomic_write
 from triton_repo.configuration.build import build_repository
@@ -38,6 +42,7 @@ _SCHEMA = "l2bt.soak/1"
 _SIZES = ((60, 90), (240, 360), (518, 518), (1000, 1500))
 _MALFORMED_EVERY = 20
 _WINDOWS = 20
+_ERRORS_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,7 @@ class SoakResult:
         malformed: Of the requests.
         refused: Malformed ones that got an error about their input, as they should.
         wrong: Answers with another score than in process, and malformed ones that were answered.
-        lost: Good requests that got an error.
+        lost: Requests that ended in an error, but for malformed ones that were refused.
         seconds: How long it took.
         mib_per_thousand: Slope of the memory over the second half, in MiB a thousand requests.
         windows: How it went.
@@ -91,7 +96,13 @@ class SoakResult:
 
 
 class Soak:
-    """What is sent, and what came back."""
+    """What is sent, and what came back.
+
+    Attributes:
+        tally: What became of the requests.
+        malformed: How many of them were malformed.
+        windows: How the run went.
+    """
 
     def __init__(self, goods: list[Question], address: str, pid: int, requests: int) -> None:
         self._goods, self._address, self._pid, self._requests = goods, address, pid, requests
@@ -99,8 +110,9 @@ class Soak:
         self._lock = threading.Lock()
         self._latencies_ms: list[float] = []
         self._bar = tqdm(total=requests, desc="soak", unit="request")
+        self.tally = Tally()
+        self.malformed = 0
         self.windows: list[Window] = []
-        self.malformed = self.refused = self.wrong = self.lost = 0
 
     def work(self, number: int) -> None:
         """Send until all are sent; one client."""
@@ -108,9 +120,9 @@ class Soak:
         with Client(self._address, transport=transport, timeout_s=120) as client:
             while (turn := self._take()) is not None:
                 if turn % _MALFORMED_EVERY == 0:
-                    self._send_malformed(client, turn)
+                    self.send_malformed(client, turn)
                 else:
-                    self._send(client, turn)
+                    self.send(client, turn)
                 self._close_window(turn)
 
     def _take(self) -> int | None:
@@ -121,42 +133,35 @@ class Soak:
             self._bar.update()
             return self._next
 
-    def _send(self, client: Client, turn: int) -> None:
+    def send(self, client: Inspector, turn: int) -> None:
+        """Send a good request."""
         good = self._goods[turn % len(self._goods)]
-        start = time.monotonic()
-        try:
-            found = client.inspect(good.image, product=good.product, want_map=turn % 3 == 0)
-        except L2BTError as error:
-            self._lose(error)
-            return
-        with self._lock:
-            self.wrong += not good.is_right(found.score)
-            self._latencies_ms.append(1e3 * (time.monotonic() - start))
 
-    def _send_malformed(self, client: Client, turn: int) -> None:
+        def request() -> bool:
+            found = client.inspect(good.image, product=good.product, want_map=turn % 3 == 0)
+            return good.is_right(found.score)
+
+        start = time.monotonic()
+        if self.tally.count(request):
+            with self._lock:
+                self._latencies_ms.append(1e3 * (time.monotonic() - start))
+
+    def send_malformed(self, client: Inspector, turn: int) -> None:
+        """Send a request that must be refused for what it is."""
         bad: list[tuple[Any, str]] = [
             (b"no picture at all", self._goods[0].product),
             (_cut_jpeg(turn), self._goods[0].product),
             (self._goods[0].image, "no-such-product"),
         ]
         source, product = bad[turn // _MALFORMED_EVERY % len(bad)]
-        refused = wrong = False
-        try:
+
+        def request() -> bool:
             client.inspect(source, product=product)
-            wrong = True
-        except InputError:
-            refused = True
-        except L2BTError as error:
-            self._lose(error)
+            return False
+
         with self._lock:
             self.malformed += 1
-            self.refused += refused
-            self.wrong += wrong
-
-    def _lose(self, error: L2BTError) -> None:
-        with self._lock:
-            self.lost += 1
-        tqdm.write(f"lost: {error}")
+        self.tally.count(request, refusal=InputError)
 
     def _close_window(self, turn: int) -> None:
         if turn % max(1, self._requests // _WINDOWS):
@@ -188,14 +193,13 @@ def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path | Non
         with TritonServer(repository, settings) as server:
             run = Soak(goods, server.grpc_address, server.pid, requests)
             start = time.monotonic()
-            threads = [
-                threading.Thread(target=run.work, args=(number,)) for number in range(clients)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            threads = CountingThreads([partial(run.work, number) for number in range(clients)])
+            threads.start()
+            threads.join()
             seconds = time.monotonic() - start
+    run.tally.check()
+    for error in run.tally.errors[:_ERRORS_SHOWN]:
+        print(f"lost: {type(error).__name__}: {error}", file=sys.stderr)
     half = run.windows[len(run.windows) // 2 :]
     slope = np.polyfit([one.requests / 1e3 for one in half], [one.server_mib for one in half], 1)[0]
     result = SoakResult(
@@ -204,9 +208,9 @@ def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path | Non
         requests=requests,
         clients=clients,
         malformed=run.malformed,
-        refused=run.refused,
-        wrong=run.wrong,
-        lost=run.lost,
+        refused=run.tally.refused,
+        wrong=run.tally.wrong,
+        lost=run.tally.lost,
         seconds=seconds,
         mib_per_thousand=float(slope),
         windows=tuple(run.windows),

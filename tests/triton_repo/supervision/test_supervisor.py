@@ -72,8 +72,7 @@ def test_a_model_whose_process_is_killed_comes_back_and_no_request_is_lost(
     assert recovered["models"] == ["tritonserver"] or {
         model_of(name) for name in recovered["models"]
     } == {model}
-    assert (load.wrong, load.lost) == ([], [])
-    assert load.answered == load.sent
+    assert load.tally.right == load.tally.sent, load.tally
 
 
 def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
@@ -88,7 +87,7 @@ def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
         load.wait_for_more(10)
     assert recovered["models"] == ["tritonserver"]
     assert service.server_pid != pid
-    assert (load.wrong, load.lost) == ([], [])
+    assert load.tally.right == load.tally.sent, load.tally
     log = (service.folder / "server.log").read_text()
     assert log.count("Started GRPCInferenceService") >= 2
 
