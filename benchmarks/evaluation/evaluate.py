@@ -105,7 +105,7 @@ def evaluate(
     pixels = PixelEvaluator(good_images=sum(not one.is_defective for one in dataset.test))
     book = PictureBook() if report else None
     pictures = PictureFolder(out / "overlays") if overlays else None
-    stems = picture_stems([Path(sample.name) for sample in dataset.test])
+    stems = picture_stems([Path(sample.name) for sample in dataset.test], with_folders=True)
     rows: list[ImageResult] = []
     failed: dict[str, str] = {}
     start = time.perf_counter()

@@ -49,7 +49,7 @@ class PictureFolder:
         return path
 
 
-def picture_stems(paths: Sequence[Path]) -> list[str]:
+def picture_stems(paths: Sequence[Path], *, with_folders: bool = False) -> list[str]:
     """A name for the picture of each image, all different.
 
     The image's own name without its ending; where images share it, the folders and the ending that
@@ -58,8 +58,9 @@ def picture_stems(paths: Sequence[Path]) -> list[str]:
 
     Args:
         paths: The images, each once or more often.
+        with_folders: Put the folders of a path before each name, as for the kinds of a test set.
     """
-    shown = [path.stem for path in paths]
+    shown = ["_".join(path.with_suffix("").parts) if with_folders else path.stem for path in paths]
     shared = Counter(stem.casefold() for stem in shown)
     long = [path.absolute() for path in paths]
     # Not `commonpath` of the files themselves, which of a single file is the file.

@@ -15,16 +15,23 @@ from tests.conftest import random_image
 PARTS = st.text("ab_.", min_size=1, max_size=4).filter(lambda part: part.strip("."))
 
 
-@given(st.lists(st.tuples(PARTS, PARTS, st.sampled_from([".png", ".jpg"])), max_size=12))
-def test_no_two_images_share_a_picture(parts: list[tuple[str, str, str]]) -> None:
+@given(parts=st.lists(st.tuples(PARTS, PARTS, st.sampled_from([".png", ".jpg"])), max_size=12))
+@pytest.mark.parametrize("with_folders", [False, True])
+def test_no_two_images_share_a_picture(
+    with_folders: bool, parts: list[tuple[str, str, str]]
+) -> None:
     paths = list(dict.fromkeys(Path(folder, name + ending) for folder, name, ending in parts))
-    stems = picture_stems(paths)
+    stems = picture_stems(paths, with_folders=with_folders)
     assert len({stem.casefold() for stem in stems}) == len(paths)
     assert not any("/" in stem for stem in stems)
 
 
 def test_an_image_alone_gives_its_picture_its_own_name() -> None:
     assert picture_stems([Path("cam/a.png"), Path("cam/b.png")]) == ["a", "b"]
+
+
+def test_the_kinds_of_a_test_set_stand_before_the_names() -> None:
+    assert picture_stems([Path("test/dent/a.png")], with_folders=True) == ["test_dent_a"]
 
 
 def test_images_of_one_name_are_told_apart_by_folder_and_ending() -> None:
