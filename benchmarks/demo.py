@@ -20,7 +20,7 @@ from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-_STEPS = 2000
+_TRAINING_IMAGES = 120
 _SHEET = ("good", "dent", "scratch", "stain")
 
 
@@ -39,13 +39,15 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
     """
     check_replaceable(out, replace=overwrite, marker="bundle")
     shutil.rmtree(out, ignore_errors=True)
-    dataset = open_synthetic(SyntheticSettings(train_images=60, test_good=9, test_defective=18))
+    dataset = open_synthetic(
+        SyntheticSettings(train_images=_TRAINING_IMAGES, test_good=9, test_defective=18)
+    )
     print(f"1/4 learning from {len(dataset.train)} good images")
     bundle = learn_product(
         dataset,
         out / "bundle",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=_STEPS, held_out=0.2),
+        fit_settings=FitSettings(held_out=0.2),
     )
     print("2/4 exporting the fused network")
     exported = export_product(bundle, out / "exported")

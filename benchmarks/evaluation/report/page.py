@@ -17,6 +17,7 @@ from benchmarks.evaluation.report.figures import (
     recall_by_size,
     score_histogram,
 )
+from benchmarks.evaluation.report.near_misses import NearMisses, near_misses
 from benchmarks.evaluation.report.pictures import GALLERY_LIMIT, WORST_CASES, PictureBook
 from benchmarks.evaluation.report.published import published_for
 from runtime.extras import require
@@ -84,6 +85,8 @@ def render_report(content: ReportContent) -> str:
         misses=book.misses,
         false_alarm_cases=book.false_alarms,
         worst_cases=WORST_CASES,
+        near_misses=_near_misses(content, defective=True),
+        near_false_alarms=_near_misses(content, defective=False),
         thumbnails=book.thumbnails,
         left_out=book.left_out,
         gallery_limit=GALLERY_LIMIT,
@@ -101,6 +104,16 @@ def render_summary(every: Sequence[Metrics], failures: dict[str, str]) -> str:
         published=published_for({m.product for m in every}, layouts.pop())
         if len(layouts) == 1
         else (),
+    )
+
+
+def _near_misses(content: ReportContent, *, defective: bool) -> NearMisses:
+    return near_misses(
+        content.images,
+        content.book.thumbnails,
+        content.book.traits,
+        content.metrics.decisions.image_threshold,
+        defective=defective,
     )
 
 

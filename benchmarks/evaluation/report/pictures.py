@@ -62,10 +62,34 @@ class Thumbnail:
     jpeg: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trait:
+    """Where an image shows what is looked for.
+
+    Attributes:
+        border_share: Distance of the largest defect, or of the map's highest value where there is
+            none, from the image's border, as a share of the shorter side.
+        size_px: Pixels of the largest defect; None where there is none.
+    """
+
+    border_share: float
+    size_px: int | None
+
+    @classmethod
+    def of(cls, anomaly_map: AnomalyMap, components: Sequence[Component]) -> "Trait":
+        """The trait of an (H, W) map, and of the defects in it."""
+        height, width = anomaly_map.shape
+        row, column = _point_of_interest(anomaly_map, components)
+        border_px = min(row, column, height - 1 - row, width - 1 - column)
+        sizes = [component.size_px for component in components]
+        return cls(border_share=border_px / min(height, width), size_px=max(sizes, default=None))
+
+
 class PictureBook:
     """Collects pictures of a test set.
 
     Attributes:
+        traits: Of each image, by name.
         thumbnails: Of all images up to a limit; those judged wrongly are never left out.
         left_out: How many right ones were, beyond the limit.
     """
@@ -73,6 +97,7 @@ class PictureBook:
     def __init__(self) -> None:
         self.thumbnails: list[Thumbnail] = []
         self.left_out = 0
+        self.traits: dict[str, Trait] = {}
         self._worst: dict[bool, list[WorstCase]] = {True: [], False: []}
 
     @property
@@ -100,6 +125,8 @@ class PictureBook:
             row: Its result.
             components: The defects in it.
         """
+        assert inspection.anomaly_map is not None
+        self.traits[row.name] = Trait.of(inspection.anomaly_map, components)
         badness = abs(inspection.score - inspection.threshold) / max(inspection.threshold, 1e-12)
         worst = self._worst[row.is_defective]
         is_worst = not row.is_right and (len(worst) < WORST_CASES or badness > worst[0].badness)

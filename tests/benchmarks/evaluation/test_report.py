@@ -18,7 +18,8 @@ from benchmarks.evaluation.evaluate import Evaluation, evaluate
 from benchmarks.evaluation.metrics.results import ImageResult
 from benchmarks.evaluation.report import pictures
 from benchmarks.evaluation.report.figures import recall_by_size
-from benchmarks.evaluation.report.pictures import PictureBook
+from benchmarks.evaluation.report.near_misses import near_misses
+from benchmarks.evaluation.report.pictures import PictureBook, Thumbnail, Trait
 from benchmarks.evaluation.report.published import published_for
 from runtime.detector import Detector
 from runtime.images.decode import ImageArray
@@ -199,6 +200,54 @@ def test_a_long_gallery_leaves_out_right_ones_only_and_counts_them(
         book.add(small_dataset.test[0], found, result(number, 0.1, is_defective=is_defective), [])
     assert [thumbnail.row.name for thumbnail in book.thumbnails] == ["00", "01", "03"]
     assert book.left_out == 1
+
+
+def judged(name: str, *, defective: bool, score: float) -> ImageResult:
+    return ImageResult(
+        name=name,
+        is_defective=defective,
+        verdict="defective" if score > 1 else "good",
+        score=score,
+        regions=0,
+        components=None,
+        components_found=None,
+    )
+
+
+def test_near_misses_are_the_closest_to_the_threshold_and_say_what_they_share() -> None:
+    rows = [
+        judged("far", defective=True, score=0.2),
+        judged("near", defective=True, score=0.9),
+        judged("found", defective=True, score=3),
+        judged("alarm", defective=False, score=1.5),
+        judged("quiet", defective=False, score=0.5),
+    ]
+    traits = {
+        "far": Trait(border_share=0.3, size_px=8),
+        "near": Trait(border_share=0.01, size_px=12),
+        "found": Trait(border_share=0.2, size_px=400),
+        "alarm": Trait(border_share=0.0, size_px=None),
+        "quiet": Trait(border_share=0.5, size_px=None),
+    }
+    thumbnails = [Thumbnail(row=row, jpeg=b"") for row in rows]
+    missed = near_misses(rows, thumbnails, traits, 1.0, defective=True)
+    assert [one.thumbnail.row.name for one in missed.shown] == ["near", "far"]
+    assert [one.distance for one in missed.shown] == pytest.approx([0.1, 0.8])
+    assert missed.shared == (
+        "In 1 of 2 the largest defect lies at the image's border (within 6 % of its shorter side); "
+        "of those judged rightly in 0 of 1.",
+        "Half of them have no defect larger than 10 px; of those found it is 400 px.",
+    )
+    alarms = near_misses(rows, thumbnails, traits, 1.0, defective=False)
+    assert [one.thumbnail.row.name for one in alarms.shown] == ["alarm"]
+    assert alarms.shared[0].startswith("In 1 of 1 the map is highest at the image's border")
+
+
+def test_the_page_shows_near_misses(evaluation: tuple[Evaluation, Path]) -> None:
+    found, path = evaluation
+    assert "<h2>Near misses</h2>" in path.read_text()
+    if any(not row.is_right and row.is_defective for row in found.images):
+        assert "below the\n" in path.read_text()
 
 
 def test_a_name_is_never_taken_for_html(
