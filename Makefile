@@ -15,7 +15,7 @@ PERF_ANALYZER := tritonclient==2.51.0
 PEERS := anomalib==2.7.0 torch==2.14.1 torchvision==0.29.1 openvino==2026.4.1 onnx==1.23.2 \
 	onnxscript==0.7.2
 
-.PHONY: setup demo test check commands bench bench-quick gpu-check perf-analyzer peers-environment clean
+.PHONY: setup demo test test-quick check commands bench bench-quick gpu-check perf-analyzer peers-environment clean
 
 setup: $(STAMP)
 
@@ -38,7 +38,11 @@ check: $(STAMP)
 commands: $(STAMP)
 	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
-# `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks.
+# `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks; `make
+# test-quick` all that take under ten seconds and need no server.
+test-quick: $(STAMP)
+	GOMP_SPINCOUNT=10000 $(BIN)/pytest -m "not slow and not server"
+
 ifdef ROOM
 test: $(STAMP)
 	GOMP_SPINCOUNT=10000 $(BIN)/pytest tests/$(ROOM)

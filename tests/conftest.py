@@ -5,18 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
 
 from export.fuse import export_product
 from runtime.client.client import Client
 from runtime.detector import Detector
-from runtime.engines.tensorrt.gpu import find_gpu
-from runtime.errors import GpuUnavailableError
-from runtime.geometry.geometry import GeometrySettings
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
-from runtime.products.card import ProductCard, TeacherCard, Threshold
+from runtime.products.card import ProductCard
+from tests.parts.small import SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
@@ -26,26 +23,20 @@ from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-SMALL_IMAGE_SIZE = 224
-
-
-def _gpu_missing() -> str:
-    try:
-        find_gpu()
-    except GpuUnavailableError as error:
-        return str(error)
-    return ""
-
-
-GPU_MISSING = _gpu_missing()
-with_gpu = pytest.mark.skipif(
-    bool(GPU_MISSING), reason=f"needs a GPU, and has not been run on one yet: {GPU_MISSING}"
-)
-without_gpu = pytest.mark.skipif(not GPU_MISSING, reason="this machine has a GPU")
-
+_ROOT = Path(__file__).parents[1]
 # The machine may be shared: how long an example takes says nothing.
 hypothesis.settings.register_profile("l2bt", deadline=None)
 hypothesis.settings.load_profile("l2bt")
+
+
+_SERVERS = frozenset({"server", "client", "service", "tiled_server", "fitted_server", "plant"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        of_server = Path("tests/triton_repo") in item.path.relative_to(_ROOT).parents
+        if of_server or _SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +102,9 @@ def repository(exported: ExportedModel, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[TritonServer]:
-    with TritonServer(repository, free_ports(repository.parent / "server.log")) as running:
+    with TritonServer(
+        repository, ServerSettings.on_free_ports(repository.parent / "server.log")
+    ) as running:
         yield running
 
 
@@ -137,28 +130,3 @@ def visa_root() -> Path:
 @pytest.fixture
 def card() -> ProductCard:
     return make_card()
-
-
-def make_card(**changes: object) -> ProductCard:
-    fields: dict[str, object] = {
-        "product": "plate",
-        "teacher": TeacherCard(
-            name="dinov2-small-demo",
-            weights_source="a test",
-            weights_sha256="0" * 64,
-            layers=(4, 8),
-            dimension=384,
-        ),
-        "geometry": GeometrySettings(image_size=SMALL_IMAGE_SIZE),
-        "threshold": Threshold(image_score=0.1, pixel_value=0.2, method="a test", good_images=3),
-        "students_sha256": "1" * 64,
-    }
-    return ProductCard(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def free_ports(log_path: Path) -> ServerSettings:
-    return ServerSettings.on_free_ports(log_path)
-
-
-def random_image(height: int, width: int, seed: int = 0) -> ImageArray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)

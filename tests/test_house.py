@@ -151,3 +151,15 @@ l2bt.main()
     assert result.returncode == 1
     assert "pip install '.[train]'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: p.name)
+def test_no_test_imports_another_test(path: Path) -> None:
+    imported = [
+        node.module or ""
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    ]
+    assert not [
+        name for name in imported if name.startswith("tests.") and "tests.parts" not in name
+    ]

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from benchmarks.gpu_check import time_batch
-from tests.conftest import without_gpu
+from tests.parts.gpu import without_gpu
 
 
 def test_a_batch_is_timed_after_the_warm_up() -> None:

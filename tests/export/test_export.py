@@ -13,8 +13,8 @@ from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError, OptionError
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import MANIFEST_NAME, ExportedModel
-from tests.conftest import SMALL_IMAGE_SIZE, make_card
 from tests.parts.maps import is_same_map
+from tests.parts.small import SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.reference import load_network
 from train.students.bundle import ProductBundle, write_bundle

@@ -20,7 +20,7 @@ from export.trace import write_half, write_naive_half
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import SMALL_IMAGE_SIZE
+from tests.parts.small import SMALL_IMAGE_SIZE
 
 ATTENTION = """
 <ir_version: 9, opset_import: ["" : 18]>

@@ -11,7 +11,7 @@ from typing import Any
 from runtime.geometry.area import InspectionArea
 from runtime.products.card import Calibration
 from runtime.products.store.changes import activate, add_version, create_store
-from tests.conftest import make_card
+from tests.parts.small import make_card
 from train.students.bundle import write_bundle
 from train.students.students import Students
 

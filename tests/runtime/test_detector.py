@@ -18,8 +18,9 @@ from runtime.errors import (
 )
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import random_image, without_gpu
+from tests.parts.gpu import without_gpu
 from tests.parts.maps import is_same_map
+from tests.parts.small import random_image
 from train.data.dataset import Dataset
 from train.reference import ReferenceDetector
 from train.students.bundle import ProductBundle

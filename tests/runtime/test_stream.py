@@ -17,7 +17,7 @@ from runtime.errors import BadImageError, OptionError, UnknownProductError
 from runtime.images.stream import overlapped
 from runtime.inspections.inspection import Inspection
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import random_image
+from tests.parts.small import random_image
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 4), st.integers(1, 4))

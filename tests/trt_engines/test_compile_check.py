@@ -33,6 +33,8 @@ from trt_engines.supported_operators import check_operators
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 
+pytestmark = pytest.mark.slow
+
 # The paper's teacher, up to 4 tiles of 518 px. One set of attention scores, which only attention
 # that is not fused writes, would take 4 x 12 x 1,374^2 FP16 numbers: 173 MiB.
 SCRATCH_CEILING_BYTES = 160 << 20

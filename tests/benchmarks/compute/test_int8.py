@@ -141,6 +141,7 @@ def test_without_nncf_the_command_names_the_extra_before_it_does_anything(
         int8.int8(Path("missing"), data="missing")
 
 
+@pytest.mark.slow
 @with_nncf
 def test_networks_in_8_bits_are_measured_and_products_replaced_where_the_students_are_in_f32(
     tiny_exported: ExportedModel,

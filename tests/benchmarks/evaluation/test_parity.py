@@ -68,6 +68,7 @@ def result_of(*images: ImageParity, **limits: float) -> ParityResult:
     )
 
 
+@pytest.mark.slow
 def test_the_fp16_export_keeps_maps_and_decisions(
     bundle: ProductBundle, exported: ExportedModel, small_dataset: Dataset
 ) -> None:
@@ -77,6 +78,7 @@ def test_the_fp16_export_keeps_maps_and_decisions(
         assert len(result.images) == len(small_dataset.test)
 
 
+@pytest.mark.slow
 def test_large_activations_break_a_naive_half_and_not_ours(
     bundle: ProductBundle, small_dataset: Dataset
 ) -> None:

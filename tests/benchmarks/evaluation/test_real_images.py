@@ -14,7 +14,6 @@ from export.fuse import export_product
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import free_ports
 from train.data.dataset import Dataset
 from train.data.open_dataset import open_dataset
 from train.learning.learn import learn_product
@@ -22,7 +21,7 @@ from train.reference import load_network
 from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def evaluations(
     with Detector(exported_macaroni.folder) as detector:
         in_process = evaluate(detector, macaroni, folder / "in_process")
     with (
-        TritonServer(repository, free_ports(folder / "log.txt")) as server,
+        TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as server,
         Client(server.grpc_address) as client,
     ):
         served = evaluate(client, macaroni, folder / "served")

@@ -21,7 +21,7 @@ from benchmarks.learning.training import measure
 from benchmarks.learning.ways import UncachedTrainer, read_tiles
 from runtime.errors import DatasetError, OptionError
 from runtime.geometry.geometry import GeometrySettings
-from tests.conftest import SMALL_IMAGE_SIZE
+from tests.parts.small import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.learning.fit import Trainer, new_students
 from train.learning.good_features import GoodFeatures, good_features, order_held_out_last

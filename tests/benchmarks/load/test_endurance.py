@@ -16,7 +16,7 @@ from runtime.errors import BadImageError, InputError, ServerError
 from runtime.images.decode import ImageLike
 from runtime.inspections.inspection import Inspection, Inspector
 from runtime.products.card import ProductCard
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
 
 THREADS = 8

@@ -38,7 +38,7 @@ from runtime.errors import MissingExtraError, OptionError, ServerError
 from runtime.geometry.geometry import GeometrySettings
 from runtime.models.exported_model import ExportedModel
 from runtime.storage.json_files import read_json
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from triton_repo.configuration.configs import RepositorySettings, TensorSpecs, cpu_configs
 
 # As version 2.51 writes it for an ensemble.
@@ -99,6 +99,7 @@ def test_the_benchmark_counts_every_answer_and_its_tiles(
             check_counts(point)
 
 
+@pytest.mark.slow
 def test_products_and_sizes_are_measured_at_real_servers(
     tiny_exported: ExportedModel, tmp_path: Path
 ) -> None:

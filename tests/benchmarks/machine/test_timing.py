@@ -123,6 +123,7 @@ def test_a_request_that_waits_for_the_one_before_it_is_timed_from_when_it_was_du
     assert paced.samples_ms[1] > 290
 
 
+@pytest.mark.slow
 def test_each_way_of_a_case_gives_the_same_score_and_its_stages(exported: ExportedModel) -> None:
     case = Case(name="small", model=exported.folder, product=None, side=300)
     results = measure_case(case, repetitions=2, budget_s=1000)
@@ -154,6 +155,7 @@ def test_a_stream_is_measured_with_all_threads_and_with_one_left_for_the_rest() 
     assert settings_for(1) == (Setting(threads=1, streams=1),)
 
 
+@pytest.mark.slow
 def test_a_stream_is_held_against_the_bare_network_of_the_same_setting(
     exported: ExportedModel,
 ) -> None:

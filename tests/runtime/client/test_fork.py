@@ -10,7 +10,7 @@ import pytest
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import L2BTError
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
 
 IMAGES = [random_image(90, 120, seed=seed) for seed in (1, 2)]

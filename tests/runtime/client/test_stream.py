@@ -9,8 +9,8 @@ import pytest
 from runtime.client.client import Client
 from runtime.errors import BadImageError, OptionError
 from runtime.images.decode import ImageArray
-from tests.conftest import random_image
 from tests.parts.maps import is_same_map
+from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
 
 IMAGES = [random_image(60 + 3 * number, 90, seed=number) for number in range(9)]

@@ -19,9 +19,9 @@ from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError, OptionError
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.changes import activate, add_version
-from tests.conftest import SMALL_IMAGE_SIZE
 from tests.parts.maps import is_same_map
 from tests.parts.products import variant
+from tests.parts.small import SMALL_IMAGE_SIZE
 from train.reference import TorchEngine, load_network
 from train.students.bank import StudentBank
 from train.students.bundle import ProductBundle
@@ -101,6 +101,7 @@ def test_openvino_gives_the_maps_of_separate_models(bundle: ProductBundle, three
         assert is_same_map(found[tile], expected)
 
 
+@pytest.mark.slow
 def test_products_without_a_judge_keep_a_bank_of_their_own_for_each_direction(
     bundle: ProductBundle, tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ def test_students_that_do_not_fit_leave_the_slot_as_it_was(
     engine.close()
 
 
+@pytest.mark.slow
 def test_an_export_has_the_capacity_that_was_asked_for(
     bundle: ProductBundle, exported: ExportedModel, tmp_path: Path
 ) -> None:

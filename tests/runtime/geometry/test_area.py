@@ -14,13 +14,13 @@ from runtime.errors import BadImageError, ModelError, OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.card_files import CardFiles
-from tests.conftest import free_ports, random_image
-from tests.test_command_line import l2bt
+from tests.parts.command import l2bt
+from tests.parts.small import random_image
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from train.students.bundle import ProductBundle
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 OPTIONS = GeometryOptions(image_size=112, geometry="tiles", overlap_wh=(14, 14))
 TILES = OPTIONS.settings(14)
@@ -178,7 +178,7 @@ def test_a_server_looks_where_its_repository_says(
     assert files.is_repository
     files.change_area(right_half)
     with (
-        TritonServer(copy, free_ports(tmp_path / "log.txt")) as server,
+        TritonServer(copy, ServerSettings.on_free_ports(tmp_path / "log.txt")) as server,
         Client(server.grpc_address) as client,
     ):
         found = client.inspect(small_dataset.test[-1].source())

@@ -18,7 +18,7 @@ from runtime.geometry.geometry import GeometrySettings
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.changes import add_version
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector

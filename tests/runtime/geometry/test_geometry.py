@@ -14,7 +14,7 @@ from PIL import Image
 
 from runtime.errors import BadImageError, OptionError
 from runtime.geometry.geometry import GeometrySettings
-from tests.conftest import random_image
+from tests.parts.small import random_image
 
 SIZES = st.integers(1, 300)
 SMALL = GeometrySettings(image_size=112)

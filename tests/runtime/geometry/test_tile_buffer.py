@@ -6,7 +6,7 @@ import numpy as np
 
 from runtime.geometry.geometry import GeometrySettings
 from runtime.geometry.tile_buffer import TileBuffer
-from tests.conftest import random_image
+from tests.parts.small import random_image
 
 TILES = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(14, 14))
 

@@ -16,10 +16,10 @@ from runtime.detector import Detector
 from runtime.errors import BadImageError, ModelError, OptionError
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.card_files import CardFiles
-from tests.conftest import free_ports, random_image
+from tests.parts.command import l2bt
 from tests.parts.maps import is_same_map
-from tests.test_command_line import l2bt
-from tests.triton_repo.server.test_server import engine_statistics
+from tests.parts.small import random_image
+from tests.parts.statistics import engine_statistics
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
@@ -27,7 +27,7 @@ from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSe
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.configs import RepositorySettings
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 # 360 x 240 px are 4 x 3 of them, 720 x 480 px 8 x 5.
 OPTIONS = GeometryOptions(image_size=112, geometry="tiles", overlap_wh=(14, 14))
@@ -62,7 +62,7 @@ def tiled_server(tiled_export: ExportedModel) -> Iterator[TritonServer]:
     folder = tiled_export.folder.parent
     settings = RepositorySettings(max_batch_tiles=MOST_TILES, max_queue_delay_us=50_000)
     repository = build_repository(tiled_export, folder / "models", settings=settings)
-    with TritonServer(repository, free_ports(folder / "server.log")) as running:
+    with TritonServer(repository, ServerSettings.on_free_ports(folder / "server.log")) as running:
         yield running
 
 
@@ -197,7 +197,9 @@ def test_a_repository_for_another_scale_must_be_forced_and_its_answers_say_so(
     filled = l2bt(*fill, "--force-scale", folder=tmp_path)
     assert filled.returncode == 0, filled.stderr
     with (
-        TritonServer(tmp_path / "models", free_ports(tmp_path / "log.txt")) as server,
+        TritonServer(
+            tmp_path / "models", ServerSettings.on_free_ports(tmp_path / "log.txt")
+        ) as server,
         Client(server.grpc_address) as client,
     ):
         served = client.inspect(random_image(240, 360))

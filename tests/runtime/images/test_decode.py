@@ -9,7 +9,7 @@ from PIL import Image
 
 from runtime.errors import BadImageError
 from runtime.images.decode import check_image, decode_image, encoded_size, load_image, read_image
-from tests.conftest import random_image
+from tests.parts.small import random_image
 
 
 def encode(array: np.ndarray, kind: str = "PNG") -> bytes:  # type: ignore[type-arg]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from runtime.errors import BadImageError
 from runtime.images.decode import decode_image, encoded_size
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from tests.parts.tiff import tiff
 
 RGB = random_image(6, 10)

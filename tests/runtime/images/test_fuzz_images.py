@@ -20,8 +20,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from runtime.errors import BadImageError
 from runtime.images.decode import check_image, decode_image, encoded_size, image_size, load_image
-from tests.conftest import random_image
 from tests.parts.fuzz import mutations
+from tests.parts.small import random_image
 
 # Any warning fails these tests.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -13,11 +13,11 @@ from runtime.models.exported_model import ExportedModel
 from runtime.products.card import CARD_NAME, Calibration, ProductCard
 from runtime.products.conformal import choose_threshold
 from runtime.products.store.card_files import CardFiles
-from tests.conftest import free_ports, make_card
-from tests.test_command_line import l2bt
+from tests.parts.command import l2bt
+from tests.parts.small import make_card
 from train.data.dataset import Dataset
 from train.students.bundle import ProductBundle, open_bundle
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 SCORES = Calibration(
     images=tuple(f"{n}.png" for n in range(19)),
@@ -140,7 +140,7 @@ def test_a_running_server_takes_over_the_threshold_of_its_repository(
     copy = Path(shutil.copytree(repository, tmp_path / "models"))
     image = small_dataset.test[0].source()
     with (
-        TritonServer(copy, free_ports(tmp_path / "log.txt")) as server,
+        TritonServer(copy, ServerSettings.on_free_ports(tmp_path / "log.txt")) as server,
         Client(server.grpc_address) as client,
     ):
         before = client.inspect(image)

@@ -10,7 +10,7 @@ from runtime.errors import OptionError
 from runtime.images.decode import read_image
 from runtime.images.listing import list_images
 from runtime.inspections.pictures import PictureFolder, picture_stems
-from tests.conftest import random_image
+from tests.parts.small import random_image
 
 PARTS = st.text("ab_.", min_size=1, max_size=4).filter(lambda part: part.strip("."))
 

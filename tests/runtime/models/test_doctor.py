@@ -9,8 +9,8 @@ import pytest
 
 from runtime.models.doctor import MISSING, NOTE, OK, Check, check_machine, check_model, describe
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import without_gpu
 from tests.parts.engines import write_engine
+from tests.parts.gpu import without_gpu
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.doctor import check_models, check_server
 

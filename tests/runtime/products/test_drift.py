@@ -22,7 +22,7 @@ from runtime.products.drift import (
     chance_of_rejects,
     rank_deviation,
 )
-from tests.conftest import SMALL_IMAGE_SIZE, make_card
+from tests.parts.small import SMALL_IMAGE_SIZE, make_card
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
@@ -210,6 +210,7 @@ def unchanged(detector: Detector, new_parts: list[ImageArray]) -> tuple[list[Ins
     return inspect_all(detector, new_parts, lambda image: image)
 
 
+@pytest.mark.slow
 def test_it_keeps_quiet_on_new_parts_in_the_same_light(
     unchanged: tuple[list[Inspection], Drift],
 ) -> None:
@@ -230,6 +231,7 @@ def changed(
     return {name: inspect_all(detector, new_parts, change) for name, change in CHANGES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_it_raises_on_a_change_of_light_or_focus(
     change: str, changed: dict[str, tuple[list[Inspection], Drift]]
@@ -237,6 +239,7 @@ def test_it_raises_on_a_change_of_light_or_focus(
     assert changed[change][1].is_raised
 
 
+@pytest.mark.slow
 def test_it_has_raised_while_false_alarms_have_not_doubled(
     unchanged: tuple[list[Inspection], Drift],
     changed: dict[str, tuple[list[Inspection], Drift]],

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from runtime.errors import BadImageError, DatasetError, OptionError
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from train.data.leaks import images_also_in_training
 from train.data.open_dataset import list_products, open_dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic, write_synthetic

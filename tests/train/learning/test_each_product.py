@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OptionError
-from tests.test_command_line import l2bt
+from tests.parts.command import l2bt
 from train.learning.each_product import chosen_products, for_each_product
 
 QUICK = ("--teacher", "dinov2-small-demo", "--steps", 5, "--image-size", 112, "--held-out", 0.5)
@@ -31,6 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_all_products_are_trained_exported_and_evaluated_and_the_broken_one_is_reported(
     data: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import train.learning.features
 import train.learning.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.products.students_file import STUDENTS_NAME
-from tests.conftest import SMALL_IMAGE_SIZE
+from tests.parts.small import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.fit import fit

@@ -10,7 +10,7 @@ import torch
 from runtime.errors import ModelError, OptionError
 from runtime.products.card import CARD_NAME, ProductCard
 from runtime.products.students_file import STUDENTS_NAME
-from tests.conftest import make_card
+from tests.parts.small import make_card
 from train.reference import ReferenceDetector
 from train.students.bundle import ProductBundle, open_bundle, write_bundle
 from train.students.students import Students

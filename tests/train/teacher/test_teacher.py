@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from safetensors.torch import save_file
 
 from runtime.errors import ModelError, OptionError
-from tests.conftest import SMALL_IMAGE_SIZE, make_card
+from tests.parts.small import SMALL_IMAGE_SIZE, make_card
 from train.settings import DEMO_TEACHER, TeacherSettings
 from train.teacher.teacher import Teacher, load_teacher, resample_like_dinov2
 

@@ -13,14 +13,14 @@ from runtime.errors import ModelError, ServerError
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.changes import activate, add_version, roll_back
 from runtime.products.store.product_store import ProductStore
-from tests.conftest import free_ports, random_image
 from tests.parts.engines import write_engine
 from tests.parts.maps import is_same_map
 from tests.parts.products import variant
+from tests.parts.small import random_image
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.home import prepare_home
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 STAND_IN = Path(__file__).parent / "backends" / "tensorrt"
 
@@ -42,7 +42,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def production_server(production: Path, backends: Path) -> Iterator[TritonServer]:
-    settings = free_ports(production.parent / "server.log")
+    settings = ServerSettings.on_free_ports(production.parent / "server.log")
     with TritonServer(production, settings, config_name=None, backends=backends) as running:
         yield running
 
@@ -92,7 +92,10 @@ def test_without_its_plan_the_server_does_not_start(
     broken = Path(shutil.copytree(production, tmp_path / "models"))
     (broken / "engine" / "1" / "model.plan").unlink()
     server = TritonServer(
-        broken, free_ports(tmp_path / "log.txt"), config_name=None, backends=backends
+        broken,
+        ServerSettings.on_free_ports(tmp_path / "log.txt"),
+        config_name=None,
+        backends=backends,
     )
     with pytest.raises(ModelError, match=r"model\.plan is missing"):
         server.start()

@@ -17,14 +17,14 @@ from runtime.models.exported_model import ExportedModel
 from runtime.products.store.changes import activate, add_version, retire, roll_back
 from runtime.products.store.product_store import ProductStore
 from runtime.products.students_file import STUDENTS_NAME
-from tests.conftest import free_ports, random_image
+from tests.parts.command import l2bt
 from tests.parts.products import variant
-from tests.test_command_line import l2bt
+from tests.parts.small import random_image
 from train.reference import ReferenceDetector
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.products.state import read_metrics
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 REQUESTS = 500
 IMAGE = random_image(60, 90)
@@ -71,7 +71,7 @@ def plant(
 ) -> Iterator[Plant]:
     folder = tmp_path_factory.mktemp("plant")
     repository = build_repository(tiny_exported, folder / "models")
-    with TritonServer(repository, free_ports(folder / "log.txt")) as server:
+    with TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as server:
         found = Plant(server=server, store=ProductStore.of(repository), repository=repository)
         with ReferenceDetector(tiny_bundle.folder) as reference:
             found.expected["plate", 1] = reference.inspect(IMAGE, want_map=False).score
@@ -163,6 +163,7 @@ class Load:
                 )
 
 
+@pytest.mark.slow
 def test_a_product_is_added_replaced_rolled_back_and_retired_under_load(
     plant: Plant, bundles: Callable[[str], ProductBundle]
 ) -> None:

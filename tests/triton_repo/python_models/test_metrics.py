@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from runtime.products.catalogue import ServedProduct
-from tests.conftest import make_card
+from tests.parts.small import make_card
 from triton_repo.python_models.metrics import ProductMetrics
 
 

@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 from runtime.client.access import ClientTls
 from runtime.client.client import Client
 from runtime.errors import OptionError, ServerUnavailableError
-from tests.conftest import free_ports, random_image
-from tests.test_command_line import l2bt
+from tests.parts.command import l2bt
+from tests.parts.small import random_image
 from triton_repo.server.access import operator_token, restriction_flags
 from triton_repo.server.certificates import make_certificates
 from triton_repo.server.hosts import ListeningHost
@@ -43,7 +43,7 @@ def tls_server(
     repository: Path, certificates: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TritonServer]:
     settings = replace(
-        free_ports(tmp_path_factory.mktemp("tls") / "log.txt"),
+        ServerSettings.on_free_ports(tmp_path_factory.mktemp("tls") / "log.txt"),
         tls_certificate=certificates / "server.pem",
         tls_key=certificates / "server.key",
         tls_client_ca=certificates / "ca.pem",
@@ -157,7 +157,9 @@ def test_a_client_on_the_line_cannot_load_unload_or_list_models(server: TritonSe
 
 
 def test_the_operator_may(repository: Path, tmp_path: Path) -> None:
-    settings = replace(free_ports(tmp_path / "log.txt"), token_path=tmp_path / "token")
+    settings = replace(
+        ServerSettings.on_free_ports(tmp_path / "log.txt"), token_path=tmp_path / "token"
+    )
     with TritonServer(repository, settings) as server:
         token = (tmp_path / "token").read_text().strip()
         headers = {"triton-grpc-protocol-operator": token}
@@ -170,7 +172,9 @@ def test_shared_memory_is_closed_to_the_network_without_the_token(
     repository: Path, tmp_path: Path
 ) -> None:
     settings = replace(
-        free_ports(tmp_path / "log.txt"), host="0.0.0.0", token_path=tmp_path / "token"
+        ServerSettings.on_free_ports(tmp_path / "log.txt"),
+        host="0.0.0.0",
+        token_path=tmp_path / "token",
     )
     with TritonServer(repository, settings) as server:
         address = f"127.0.0.1:{server.grpc_address.split(':')[1]}"

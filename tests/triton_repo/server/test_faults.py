@@ -16,8 +16,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import ServerError
-from tests.conftest import random_image
 from tests.parts.private_mounts import command_with_small, run_with_small, with_private_mounts
+from tests.parts.small import random_image
 from train.students.bundle import ProductBundle
 from triton_repo.server.server import TritonServer
 
@@ -89,6 +89,7 @@ except OSError as error:
 # Full shared memory ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @with_private_mounts
 def test_with_full_shared_memory_a_large_image_fails_and_small_ones_are_served_on(
     repository: Path, tmp_path: Path, detector: Detector

@@ -14,7 +14,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from runtime.client.client import Client
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
 
 IMAGE = random_image(40, 60)

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.client.client import Client
 from runtime.errors import OptionError, ServerUnavailableError
-from tests.conftest import random_image
+from tests.parts.small import random_image
 from triton_repo.products.state import read_metrics
 from triton_repo.server.hosts import ListeningHost
 from triton_repo.server.server import ServerSettings, TritonServer

@@ -12,10 +12,10 @@ from tritonclient.grpc import InferenceServerClient
 from runtime.client.client import Client
 from runtime.errors import DeadlineExceededError, L2BTError, ServerUnavailableError
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import free_ports, random_image
+from tests.parts.small import random_image
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.configs import RepositorySettings
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 IMAGE = random_image(100, 150)
 QUEUE = 4
@@ -30,7 +30,7 @@ def narrow_server(
     folder = tmp_path_factory.mktemp("narrow")
     settings = RepositorySettings(max_queue_requests=QUEUE, max_batch_tiles=2, cpu_threads=1)
     repository = build_repository(exported, folder / "models", settings=settings)
-    with TritonServer(repository, free_ports(folder / "log.txt")) as running:
+    with TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as running:
         with Client(running.grpc_address) as client:
             client.inspect(IMAGE)
         yield running
@@ -44,7 +44,7 @@ def one_by_one_server(
     folder = tmp_path_factory.mktemp("one-by-one")
     settings = RepositorySettings(max_batch_tiles=1, cpu_threads=1, max_queue_requests=64)
     repository = build_repository(exported, folder / "models", settings=settings)
-    with TritonServer(repository, free_ports(folder / "log.txt")) as running:
+    with TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as running:
         yield running
 
 

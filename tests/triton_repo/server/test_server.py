@@ -31,10 +31,11 @@ from runtime.errors import (
     UnknownProductError,
 )
 from runtime.images.decode import ImageArray
-from tests.conftest import free_ports, random_image
 from tests.parts.maps import is_same_map
+from tests.parts.small import random_image
+from tests.parts.statistics import engine_statistics
 from train.data.dataset import Dataset
-from triton_repo.server.server import TritonServer
+from triton_repo.server.server import ServerSettings, TritonServer
 
 
 def png(image: ImageArray) -> bytes:
@@ -149,13 +150,6 @@ def test_one_client_in_several_threads_gives_each_its_own_answer(
         expected = detector.inspect(image).anomaly_map
         assert expected is not None
         assert is_same_map(inspection.anomaly_map, expected)
-
-
-def engine_statistics(server: TritonServer) -> tuple[int, int]:
-    """Tiles that the engine ran so far, and in how many runs."""
-    with grpc.InferenceServerClient(server.grpc_address) as raw:
-        (engine,) = raw.get_inference_statistics("engine").model_stats
-        return engine.inference_count, engine.execution_count
 
 
 # Bad input: refused with a sentence, and the next request is served ------------------------------
@@ -301,7 +295,7 @@ def test_waiting_for_a_server_that_never_comes_ends_with_an_error() -> None:
 
 
 def test_a_client_can_wait_for_a_server_that_is_starting(repository: Path, tmp_path: Path) -> None:
-    server = TritonServer(repository, free_ports(tmp_path / "log.txt"))
+    server = TritonServer(repository, ServerSettings.on_free_ports(tmp_path / "log.txt"))
     starter = threading.Thread(target=server.start)
     with Client(server.grpc_address) as client:
         assert not client.is_ready()
@@ -315,7 +309,7 @@ def test_a_client_can_wait_for_a_server_that_is_starting(repository: Path, tmp_p
 
 
 def test_a_server_that_dies_in_mid_call_is_unavailable(repository: Path, tmp_path: Path) -> None:
-    server = TritonServer(repository, free_ports(tmp_path / "log.txt"))
+    server = TritonServer(repository, ServerSettings.on_free_ports(tmp_path / "log.txt"))
     failures: list[Exception] = []
 
     def ask_until_it_fails() -> None:
@@ -336,14 +330,15 @@ def test_a_server_that_dies_in_mid_call_is_unavailable(repository: Path, tmp_pat
     assert [type(error) for error in failures] == [ServerUnavailableError]
 
 
+@pytest.mark.slow
 def test_a_client_outlives_its_servers_restart(repository: Path, tmp_path: Path) -> None:
     image = random_image(40, 60)
-    with TritonServer(repository, free_ports(tmp_path / "first.txt")) as server:
+    with TritonServer(repository, ServerSettings.on_free_ports(tmp_path / "first.txt")) as server:
         address = server.grpc_address
         client = Client(address, transport="shared-memory")
         before = client.inspect(image)
     port = int(address.split(":")[1])
-    settings = replace(free_ports(tmp_path / "second.txt"), grpc_port=port)
+    settings = replace(ServerSettings.on_free_ports(tmp_path / "second.txt"), grpc_port=port)
     with TritonServer(repository, settings), client:
         client.wait_until_ready(60)
         assert client.inspect(image).score == before.score
@@ -351,7 +346,7 @@ def test_a_client_outlives_its_servers_restart(repository: Path, tmp_path: Path)
 
 def test_the_server_ends_and_leaves_no_shared_memory(repository: Path, tmp_path: Path) -> None:
     before = set(Path("/dev/shm").glob("l2bt*"))
-    with TritonServer(repository, free_ports(tmp_path / "log.txt")) as server:
+    with TritonServer(repository, ServerSettings.on_free_ports(tmp_path / "log.txt")) as server:
         pid = server.pid
         with Client(server.grpc_address) as client:
             client.inspect(random_image(20, 20))
@@ -363,21 +358,21 @@ def test_a_repository_that_cannot_be_served_is_refused_before_the_server_starts(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ModelError, match="no model repository"):
-        TritonServer(tmp_path, free_ports(tmp_path / "log.txt")).start()
+        TritonServer(tmp_path, ServerSettings.on_free_ports(tmp_path / "log.txt")).start()
 
 
 def test_a_server_that_fails_to_load_says_why(repository: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(repository, tmp_path / "models"))
     (broken / "engine" / "1" / "model.onnx").write_bytes(b"not a network")
     with pytest.raises(ServerError, match="OpenVINO cannot load"):
-        TritonServer(broken, free_ports(tmp_path / "log.txt")).start()
+        TritonServer(broken, ServerSettings.on_free_ports(tmp_path / "log.txt")).start()
 
 
 def test_a_port_that_another_server_holds_is_refused_before_the_start(
     server: TritonServer, repository: Path, tmp_path: Path
 ) -> None:
     port = int(server.grpc_address.split(":")[1])
-    settings = replace(free_ports(tmp_path / "log.txt"), grpc_port=port)
+    settings = replace(ServerSettings.on_free_ports(tmp_path / "log.txt"), grpc_port=port)
     with pytest.raises(OptionError, match=f"port {port} on 127.0.0.1 cannot be had"):
         TritonServer(repository, settings).start()
     assert not (tmp_path / "log.txt").exists()

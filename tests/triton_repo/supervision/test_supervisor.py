@@ -17,8 +17,8 @@ from runtime.detector import Detector
 from runtime.errors import L2BTError, OptionError, ServerUnavailableError
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import random_image
-from tests.test_command_line import l2bt
+from tests.parts.command import l2bt
+from tests.parts.small import random_image
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.configs import RepositorySettings
 from triton_repo.server.leftovers import remove_leftovers
@@ -92,6 +92,7 @@ def test_a_server_that_is_killed_comes_back_and_no_request_is_lost(
     assert log.count("Started GRPCInferenceService") >= 2
 
 
+@pytest.mark.slow
 def test_what_dies_again_and_again_is_waited_for_longer_each_time(
     watched_repository: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +233,7 @@ def test_requests_under_way_are_answered_before_the_server_ends(
     assert [entry["event"] for entry in service.events][-2:] == ["stopping", "stopped"]
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_no_process_and_the_next_one_no_shared_memory(
     watched_repository: Path, tmp_path: Path
 ) -> None:

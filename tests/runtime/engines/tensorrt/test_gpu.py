@@ -7,8 +7,8 @@ import pytest
 from runtime.engines.tensorrt.gpu import find_gpu
 from runtime.engines.tensorrt.library import load_tensorrt
 from runtime.errors import GpuUnavailableError
-from tests.conftest import without_gpu
 from tests.parts.driver_stand_in import build_driver
+from tests.parts.gpu import without_gpu
 
 DRIVER = """
 #include <string.h>

@@ -8,7 +8,7 @@ from benchmarks.evaluation.parity.compare import compare
 from runtime.detector import Detector
 from runtime.errors import EngineMismatchError, OptionError
 from runtime.models.exported_model import ExportedModel
-from tests.conftest import with_gpu
+from tests.parts.gpu import with_gpu
 from train.data.dataset import Dataset
 
 pytestmark = with_gpu

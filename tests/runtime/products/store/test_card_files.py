@@ -10,7 +10,7 @@ from runtime.errors import OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.card_files import CardFiles
-from tests.conftest import make_card
+from tests.parts.small import make_card
 from train.students.bundle import write_bundle
 from train.students.students import Students
 

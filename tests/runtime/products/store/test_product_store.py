@@ -18,9 +18,9 @@ from runtime.products.store import changes as change_products
 from runtime.products.store.changes import activate, add_version, change_card, retire, roll_back
 from runtime.products.store.product_store import ProductStore
 from runtime.products.students_file import STUDENTS_NAME
-from tests.conftest import random_image
+from tests.parts.command import l2bt
 from tests.parts.products import variant
-from tests.test_command_line import l2bt
+from tests.parts.small import random_image
 from train.reference import ReferenceDetector
 from train.students.bundle import ProductBundle
 

@@ -20,8 +20,8 @@ from runtime.products.store.trusted_keys import ORIGIN_NAME, trust_key, unsigned
 from runtime.products.students_file import STUDENTS_NAME
 from runtime.products.trust.signatures import SIGNATURE_NAME, sign_bundle
 from runtime.products.trust.signing_keys import make_key_pair, public_pem, read_public_key
+from tests.parts.command import l2bt
 from tests.parts.products import variant
-from tests.test_command_line import l2bt
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 

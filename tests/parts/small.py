@@ -1,0 +1,30 @@
+"""Small parts that need no files: an image, a card."""
+
+import numpy as np
+
+from runtime.geometry.geometry import GeometrySettings
+from runtime.images.decode import ImageArray
+from runtime.products.card import ProductCard, TeacherCard, Threshold
+
+SMALL_IMAGE_SIZE = 224
+
+
+def make_card(**changes: object) -> ProductCard:
+    fields: dict[str, object] = {
+        "product": "plate",
+        "teacher": TeacherCard(
+            name="dinov2-small-demo",
+            weights_source="a test",
+            weights_sha256="0" * 64,
+            layers=(4, 8),
+            dimension=384,
+        ),
+        "geometry": GeometrySettings(image_size=SMALL_IMAGE_SIZE),
+        "threshold": Threshold(image_score=0.1, pixel_value=0.2, method="a test", good_images=3),
+        "students_sha256": "1" * 64,
+    }
+    return ProductCard(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def random_image(height: int, width: int, seed: int = 0) -> ImageArray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
