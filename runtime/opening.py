@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.client.access import ConnectionOptions
-from runtime.errors import ModelError, OptionError
+from runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
@@ -81,11 +81,10 @@ def open_model(
         ModelError: The folder is neither.
         OptionError: Device or precision cannot be had.
     """
-    from runtime.models.exported_model import MANIFEST_NAME
-    from runtime.products.students_file import STUDENTS_NAME
+    from runtime.products.store.folder_kinds import require_kind
 
     folder = Path(model)
-    is_exported = (folder / MANIFEST_NAME).is_file()
+    is_exported = require_kind(folder, "export", "bundle") == "export"
     if (rebuild or engines is not None) and not (is_exported and device == "gpu"):
         raise OptionError("--rebuild and --engines belong to an exported model on --device gpu")
     if is_exported:
@@ -96,15 +95,11 @@ def open_model(
         if rebuild:
             _beyond("engine")(folder, engines=engines, precision=precision)
         return Detector(folder, device=device, precision=precision, engines=engines)
-    if (folder / STUDENTS_NAME).is_file():
-        in_torch = "cuda" if device == "gpu" else device
-        opened: EngineDetector = _beyond("bundle")(
-            folder, device=in_torch, precision=precision or "fp32"
-        )
-        return opened
-    raise ModelError(
-        f"{folder} is neither an exported model (l2bt export) nor a product bundle (l2bt train)"
+    in_torch = "cuda" if device == "gpu" else device
+    opened: EngineDetector = _beyond("bundle")(
+        folder, device=in_torch, precision=precision or "fp32"
     )
+    return opened
 
 
 def open_inspector(

@@ -6,6 +6,7 @@ from pathlib import Path
 from runtime.engines.network import ONNX_NAME, ONNX_NAMES
 from runtime.errors import ModelError, OptionError
 from runtime.products.card import ProductCard, TeacherCard, check_product_name
+from runtime.products.store.folder_kinds import require_kind
 from runtime.products.store.product_store import STORE, ProductStore, WrittenProducts
 from runtime.storage.atomic_write import sha256_of_file
 from runtime.storage.json_files import check_schema, read_json, require_schema
@@ -109,6 +110,7 @@ class ExportedModel:
         Raises:
             ModelError: A file is missing, was changed, or does not belong to the others.
         """
+        require_kind(folder, "export")
         check_schema(folder / MANIFEST_NAME, SCHEMA, advice="export the product again")
         manifest = read_json(folder / MANIFEST_NAME, Manifest)
         for precision, expected in manifest.onnx_sha256.items():

@@ -21,10 +21,11 @@ from benchmarks.evaluation.parity.stress import Stress
 from runtime.client.client import Client
 from runtime.detector import Detector, EngineDetector
 from runtime.engines.openvino_engine import OpenVINOEngine
-from runtime.errors import OptionError
+from runtime.errors import ModelError, OptionError
 from runtime.models.built_engines import ENGINES
-from runtime.models.exported_model import MANIFEST_NAME, ExportedModel
+from runtime.models.exported_model import ExportedModel
 from runtime.products.catalogue import SingleProduct
+from runtime.products.store.folder_kinds import kind_of, require_kind
 
 _SERVER = re.compile(r"[^/@]+:\d+")
 _OF_BUNDLE = ("fp32", "bf16", "fp16", "half", "naive")
@@ -71,15 +72,11 @@ class Way:
         folder = Path(place)
         if _SERVER.fullmatch(text) and not folder.exists():
             return cls(text=text, folder=None, how="triton")
-        if (folder / MANIFEST_NAME).is_file():
-            known = _OF_EXPORT
-        elif (folder / "students.safetensors").is_file():
-            known = _OF_BUNDLE
-        else:
-            raise OptionError(
-                f"{text}: {place} is neither a product bundle (l2bt train), nor an exported model "
-                "(l2bt export), nor HOST:PORT of a server"
-            )
+        try:
+            kind = require_kind(folder, "bundle", "export")
+        except ModelError as error:
+            raise OptionError(f"{text}: {error}, or HOST:PORT of a server") from error
+        known = _OF_EXPORT if kind == "export" else _OF_BUNDLE
         how = how or known[0]
         if how not in known:
             raise OptionError(f"{text}: {place} can be run as {', '.join('@' + k for k in known)}")
@@ -95,7 +92,7 @@ class Way:
             OptionError: A stress is asked of something that is no bundle, or it cannot be run here.
         """
         places = places or Places()
-        is_export = self.folder is not None and (self.folder / MANIFEST_NAME).is_file()
+        is_export = self.folder is not None and kind_of(self.folder) == "export"
         if places.stress is not None and (self.folder is None or is_export):
             raise OptionError(f"{self.text}: --stress changes the weights, so it needs a bundle")
         if self.folder is None:

@@ -31,7 +31,8 @@ from benchmarks.workload.drawn_image import draw_image
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.inspections.inspection import Inspector
-from runtime.models.exported_model import MANIFEST_NAME, ExportedModel
+from runtime.models.exported_model import ExportedModel
+from runtime.products.store.folder_kinds import require_kind
 
 _SCHEMA = "l2bt.latency/2"
 _OVERHEAD_SIDE = 2048
@@ -101,7 +102,7 @@ def latency(
     conditions = read_conditions()
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if (model / MANIFEST_NAME).is_file():
+        if require_kind(model, "export", "bundle") == "export":
             cases = [_case(model, product, side) for side in sizes or (518, 2048)]
             streamed = [model]
         else:

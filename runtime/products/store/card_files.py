@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.errors import ModelError, OptionError, UnknownProductError
+from runtime.errors import OptionError, UnknownProductError
 from runtime.geometry.area import InspectionArea
 from runtime.products.card import CARD_NAME, Calibration, ProductCard, Threshold
 from runtime.products.store.changes import change_card
+from runtime.products.store.folder_kinds import require_kind
 from runtime.products.store.product_store import ENSEMBLE, ProductStore
 from runtime.products.trust.signatures import SIGNATURE_NAME
 from runtime.storage.atomic_write import locked
@@ -47,20 +48,14 @@ class CardFiles:
             UnknownProductError: The product is not there, or there are several.
         """
         own = folder / CARD_NAME
-        if own.is_file():
+        if require_kind(folder, "bundle", "export", "repository") == "bundle":
             card = ProductCard.read(own)
             if product and product != card.product:
                 raise UnknownProductError(
                     f"{folder} is the bundle of {card.product!r}, not of {product!r}"
                 )
             return cls(path=own, card=card, store=None, is_repository=False)
-        try:
-            store = ProductStore.of(folder)
-        except ModelError as error:
-            raise ModelError(
-                f"{folder} holds no {CARD_NAME}; expected a product bundle (l2bt train), an "
-                "exported model (l2bt export) or a model repository (l2bt repository)"
-            ) from error
+        store = ProductStore.of(folder)
         served = store.serving(product)
         return cls(
             path=store.card_path(served.card.product, served.version or 0),

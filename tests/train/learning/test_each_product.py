@@ -52,7 +52,7 @@ def test_all_products_are_trained_exported_and_evaluated_and_the_broken_one_is_r
     assert (tmp_path / "products" / "bolt" / "product.json").read_bytes() == card
 
     evaluation = ("evaluate", "--data", data, "--products", "all", "--model", "products")
-    unlearned = "products/broken is neither an exported model"
+    unlearned = "products/broken is no folder; expected an exported model"
     printed = run(*evaluation, reason=unlearned)
     assert "| **mean** |" in printed
     with (tmp_path / "results" / "metrics.csv").open() as file:
