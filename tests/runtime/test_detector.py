@@ -85,7 +85,9 @@ def test_the_front_door_opens_an_exported_model_or_a_bundle(
 
 
 def test_a_folder_that_is_neither_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="neither an exported model .* nor a product bundle"):
+    with pytest.raises(
+        ModelError, match="is none of what l2bt writes; expected an exported model .* or a prod"
+    ):
         open_model(tmp_path)
 
 

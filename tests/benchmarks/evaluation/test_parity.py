@@ -173,7 +173,7 @@ def test_another_threshold_is_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nowhere", "neither a product bundle"),
+        ("nowhere", "nowhere is no folder; expected a product bundle"),
         ("{exported}@int8", "can be run as @f32, @bf16, @fp16, @half, @tensorrt"),
         ("{bundle}@f32", "can be run as @fp32"),
     ],

@@ -102,7 +102,7 @@ def test_a_card_without_evidence_asks_for_good_images(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"holds no product\.json; expected a product bundle"):
+    with pytest.raises(ModelError, match="is none of what l2bt writes; expected a product bundle"):
         CardFiles.find(tmp_path)
 
 
