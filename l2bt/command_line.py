@@ -96,6 +96,12 @@ _BENCHMARKS = {
     ),
 }
 
+_GPU_DAY = {
+    "prepare": "Make what is brought to the machine with the GPU.",
+    "run": "Run parts there, each into a JSON file.",
+    "collect": "Put what the parts left into the results.",
+}
+
 
 def build_app() -> "App":
     """The command `l2bt` with all its subcommands, none of which is imported yet."""
@@ -118,6 +124,10 @@ def build_app() -> "App":
     benchmark = App(name="benchmark", help="Measure this machine; JSON, Markdown and pictures.")
     for name, (function, summary) in _BENCHMARKS.items():
         benchmark.command(f"benchmarks.{function}", name=name, help=summary)
+    day = App(name="gpu-day", help="Bring this product to a machine with a GPU for a short time.")
+    for name, summary in _GPU_DAY.items():
+        day.command(f"benchmarks.gpu_day.command:{name}", name=name, help=summary)
+    benchmark.command(day)
     app.command(benchmark)
     return app
 

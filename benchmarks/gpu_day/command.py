@@ -1,16 +1,9 @@
-"""The command line of a day with a GPU."""
+"""The commands of a day with a GPU: `l2bt benchmark gpu-day`."""
 
 import sys
 from pathlib import Path
 
-from cyclopts import App
 
-from runtime.errors import L2BTError
-
-app = App(help=__doc__)
-
-
-@app.command
 def prepare(
     *,
     data: Path,
@@ -46,7 +39,6 @@ def prepare(
         print(folder)
 
 
-@app.command
 def run(
     *parts: str,
     payload: Path,
@@ -73,7 +65,6 @@ def run(
         sys.exit(f"ended early: {', '.join(failed)}")
 
 
-@app.command
 def collect(found: Path, *, out: Path | None = None) -> None:
     """Put what the parts left into benchmarks/results/MACHINE/gpu_day.
 
@@ -84,15 +75,3 @@ def collect(found: Path, *, out: Path | None = None) -> None:
     from benchmarks.gpu_day.collect import collect as put
 
     print(put(found, out=out))
-
-
-def main() -> None:
-    """The command line; a sentence for an error of ours."""
-    try:
-        app()
-    except L2BTError as error:
-        sys.exit(f"gpu_day: {error}")
-
-
-if __name__ == "__main__":
-    main()
