@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.engines.engine import Engine, FillableEngine
+from runtime.engines.engine import Engine, FillableEngine, spelled
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.engines.tensorrt.library import load_tensorrt
 from runtime.engines.tensorrt.manifest import EngineMachine
@@ -300,6 +300,8 @@ class Detector(EngineDetector):
             raise OptionError(f"device {device!r}: expected 'cpu' or 'gpu'")
         if device == "cpu" and cuda_graph:
             raise OptionError("cuda_graph belongs to device 'gpu'")
+        if precision is not None:
+            precision = spelled(precision, ("f32",) if device == "cpu" else ("fp32",))
         if device == "gpu" and precision not in (None, "fp16", "fp32"):
             raise OptionError(f"precision {precision!r}: on a GPU there is fp16 and fp32")
         if device == "gpu" and (threads is not None or streams != 1):

@@ -25,8 +25,8 @@ class InspectorOptions:
         server: host:port of a server's gRPC interface. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
         device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
-        precision: For --model: f32 or bf16 for an exported model, on a GPU fp16 or fp32; fp32, bf16
-            or fp16 for a bundle.
+        precision: For --model: fp32 (or f32, the same) or bf16 for an exported model, on a GPU fp16
+            or fp32; fp32, bf16 or fp16 for a bundle.
         engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
         rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
@@ -72,8 +72,8 @@ def open_model(
     Args:
         model: Folder that `l2bt export` or `l2bt train` left.
         device: "cpu"; or "gpu", where an exported model runs by its TensorRT engine.
-        precision: f32 (default) or bf16 for an exported model on a CPU; fp16 or fp32 on a GPU, by
-            default its engine's; fp32 (default), bf16 or fp16 for a bundle.
+        precision: fp32 (default; f32 is the same) or bf16 for an exported model on a CPU; fp16 or
+            fp32 on a GPU, by default its engine's; fp32 (default), bf16 or fp16 for a bundle.
         engines: Folder of all TensorRT engines; trt_engines by default.
         rebuild: On a GPU, build an exported model's engine if there is none that fits.
 
@@ -81,6 +81,7 @@ def open_model(
         ModelError: The folder is neither.
         OptionError: Device or precision cannot be had.
     """
+    from runtime.engines.engine import spelled
     from runtime.products.store.folder_kinds import require_kind
 
     folder = Path(model)
@@ -97,7 +98,7 @@ def open_model(
         return Detector(folder, device=device, precision=precision, engines=engines)
     in_torch = "cuda" if device == "gpu" else device
     opened: EngineDetector = _beyond("bundle")(
-        folder, device=in_torch, precision=precision or "fp32"
+        folder, device=in_torch, precision=spelled(precision or "fp32", ("fp32",))
     )
     return opened
 

@@ -1,5 +1,6 @@
 """What runs the network: one small interface, whatever library is behind it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,19 @@ from runtime.engines.bank_weights import Tensors
 from runtime.errors import ModelError
 
 Slots = npt.NDArray[np.int32]
+
+
+def spelled(precision: str, known: Sequence[str]) -> str:
+    """A precision as it is called where it is used: "f32" and "fp32" are one.
+
+    Args:
+        precision: As somebody wrote it.
+        known: The names there.
+    """
+    for one in ("f32", "fp32"):
+        if precision in ("f32", "fp32") and one in known:
+            return one
+    return precision
 
 
 def slots_of(tiles: npt.NDArray[np.uint8], slots: Slots | None) -> Slots:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.engines.bank_weights import PREFIX, BankWeights, Tensors
-from runtime.engines.engine import Slots, slots_of
+from runtime.engines.engine import Slots, slots_of, spelled
 from runtime.engines.fair_lock import FairLock
 from runtime.engines.network import INPUT_NAME, OUTPUT_NAME, SLOT_NAME
 from runtime.errors import ModelError, OptionError
@@ -46,6 +46,7 @@ class OpenVINOEngine:
         threads: int | None = None,
         streams: int = 1,
     ) -> None:
+        precision = spelled(precision, PRECISIONS)
         if precision not in PRECISIONS:
             raise OptionError(
                 f"precision {precision!r}: on the CPU there is {' and '.join(PRECISIONS)}"

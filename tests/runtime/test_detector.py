@@ -169,3 +169,12 @@ def copy_with_broken_network(exported: ExportedModel, tmp_path: Path) -> Path:
     manifest["onnx_sha256"]["fp32"] = sha256_of_file(folder / "model.onnx")
     (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
     return folder
+
+
+@pytest.mark.parametrize("precision", ["f32", "fp32"])
+def test_both_spellings_of_single_precision_are_one(
+    precision: str, exported: ExportedModel, bundle: ProductBundle
+) -> None:
+    for folder in (exported.folder, bundle.folder):
+        with open_model(folder, precision=precision) as opened:
+            assert opened.engine_description.endswith("32")

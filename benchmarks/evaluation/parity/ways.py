@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.evaluation.parity.stress import Stress
 from runtime.client.client import Client
 from runtime.detector import Detector, EngineDetector
+from runtime.engines.engine import spelled
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError, OptionError
 from runtime.models.built_engines import ENGINES
@@ -77,7 +78,7 @@ class Way:
         except ModelError as error:
             raise OptionError(f"{text}: {error}, or HOST:PORT of a server") from error
         known = _OF_EXPORT if kind == "export" else _OF_BUNDLE
-        how = how or known[0]
+        how = spelled(how or known[0], known)
         if how not in known:
             raise OptionError(f"{text}: {place} can be run as {', '.join('@' + k for k in known)}")
         return cls(text=text, folder=folder, how=how)

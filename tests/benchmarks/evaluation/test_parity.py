@@ -175,7 +175,7 @@ def test_another_threshold_is_refused(
     [
         ("nowhere", "nowhere is no folder; expected a product bundle"),
         ("{exported}@int8", "can be run as @f32, @bf16, @fp16, @half, @tensorrt"),
-        ("{bundle}@f32", "can be run as @fp32"),
+        ("{bundle}@int8", "can be run as @fp32"),
     ],
 )
 def test_an_unknown_way_is_refused_with_those_there_are(
