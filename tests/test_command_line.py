@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +161,44 @@ def test_show_is_refused_where_there_is_no_display(
     )
     assert result.returncode == 1
     assert "--show needs a display" in result.stderr
+
+
+def test_verdicts_come_without_an_error_stream(exported: ExportedModel, image_folder: Path) -> None:
+    command = [sys.executable, "-m", "l2bt", "inspect", str(image_folder)]
+    command += ["--model", str(exported.folder)]
+    # As programs with a window start others.
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
+        stdout=subprocess.PIPE,
+        cwd=image_folder.parent,
+        check=False,
+    )
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_name_that_is_as_long_as_can_be_and_one_that_is_no_text_are_inspected(
+    exported: ExportedModel, image_folder: Path
+) -> None:
+    for name in (b"x" * 250 + b".png", b"gr\xfcn.png"):
+        shutil.copy(image_folder / "a.png", image_folder / os.fsdecode(name))
+    result = l2bt("inspect", image_folder, "--model", exported.folder, folder=image_folder.parent)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == len({line["picture"] for line in lines}) == 4
+    assert all(Path(line["image"]).is_file() for line in lines)
+
+
+def test_pictures_replace_no_image_and_are_not_inspected_themselves(
+    exported: ExportedModel, image_folder: Path
+) -> None:
+    originals = {path: path.read_bytes() for path in image_folder.iterdir()}
+    into_itself = ["inspect", image_folder, "--model", exported.folder, "--pictures", image_folder]
+    result = l2bt(*into_itself, folder=image_folder.parent)
+    assert result.returncode == 1
+    assert "no pictures of l2bt" in result.stderr
+    assert {path: path.read_bytes() for path in image_folder.iterdir()} == originals
+    for _ in range(2):
+        result = l2bt("inspect", ".", "--model", exported.folder, folder=image_folder)
+        assert result.returncode == 0, result.stderr
+        assert len(result.stdout.splitlines()) == 2

@@ -1,5 +1,7 @@
 """A stream through a real server: pipelined, in order, and nothing left behind."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from runtime.client.client import Client
 from runtime.errors import BadImageError, OptionError
 from runtime.images.decode import ImageArray
+from runtime.models.exported_model import ExportedModel
 from tests.parts.maps import is_same_map
 from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
@@ -72,3 +75,20 @@ def test_a_stream_that_is_left_early_leaves_no_thread_and_a_client_that_works(
 def test_a_stream_with_nothing_under_way_is_refused(client: Client) -> None:
     with pytest.raises(OptionError, match="ahead is 0; expected at least 1"):
         client.inspect_many(IMAGES, ahead=0)
+
+
+@pytest.mark.parametrize("kind", ["Client", "Detector"])
+def test_a_program_may_end_while_it_has_taken_half_of_a_stream(
+    kind: str, server: TritonServer, exported: ExportedModel
+) -> None:
+    named = server.grpc_address if kind == "Client" else str(exported.folder)
+    program = f"""
+import numpy
+from l2bt import {kind}
+stream = {kind}({named!r}).inspect_many(numpy.zeros((60, 90, 3), "uint8") for _ in range(50))
+print(next(stream).product)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout == "plate\n"
