@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmarks.evaluation.evaluate import Evaluation, evaluate
 from benchmarks.evaluation.metrics.results import markdown_table
+from benchmarks.machine.result_files import table
 from export.fuse import export_product
 from runtime.client.client import Client
 from runtime.images.decode import read_image
@@ -73,8 +74,8 @@ def _size_table(evaluation: Evaluation) -> str:
         _, kind, name = image.name.split("/")
         label = f"{kind} {int(name.split('px')[0])} px" if image.is_defective else "good"
         found[label].append(image.is_right)
-    rows = [f"| {label} | {sum(right)} of {len(right)} |" for label, right in found.items()]
-    return "\n".join(["| test images | judged rightly |", "| --- | --- |", *rows])
+    rows = [[label, f"{sum(right)} of {len(right)}"] for label, right in found.items()]
+    return table(["test images", "judged rightly"], rows).rstrip()
 
 
 def _write_contact_sheet(out: Path) -> None:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmarks.evaluation.parity.compare import ParityResult, compare
 from benchmarks.evaluation.parity.run import markdown_table
 from benchmarks.machine.machine import describe_machine, library_versions
+from benchmarks.machine.result_files import table
 from runtime.detector import Detector, EngineDetector
 from runtime.engines.tensorrt.engine import TensorRTEngine
 from runtime.engines.tensorrt.library import load_tensorrt
@@ -203,12 +204,16 @@ def _page(
         "",
         markdown_table(parities),
         "",
-        "| engine | tiles | p50, ms | p90 | p99 | longest |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {row.engine} | {row.tiles} | {row.p50_ms:.2f} | {row.p90_ms:.2f} | "
-            f"{row.p99_ms:.2f} | {row.max_ms:.2f} |"
-            for row in latencies
-        ),
+        table(
+            ["engine", "tiles", "p50, ms", "p90", "p99", "longest"],
+            [
+                [
+                    row.engine,
+                    f"{row.tiles}",
+                    *(f"{ms:.2f}" for ms in (row.p50_ms, row.p90_ms, row.p99_ms, row.max_ms)),
+                ]
+                for row in latencies
+            ],
+        ).rstrip(),
     ]
     return "\n".join(lines) + "\n"

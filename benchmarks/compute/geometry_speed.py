@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.compute.explicit_blur import blur_explicitly
 from benchmarks.machine.machine import describe_machine, library_versions
-from benchmarks.machine.result_files import results_folder, write_result
+from benchmarks.machine.result_files import results_folder, table, write_result
 from runtime.geometry.geometry import Geometry, GeometrySettings
 from runtime.geometry.tile_buffer import TileBuffer
 
@@ -199,17 +199,22 @@ def explicit_map(
 
 def to_markdown(result: SpeedResult) -> str:
     """The measurements as a table."""
-    lines = [
-        "| image | tiles | cut | score and regions | whole map | explicit, PyTorch | ratio | extra "
-        "memory |",
-        "|" + " --- |" * 8,
-    ]
-    lines += [
-        f"| {one.width:,} x {one.height:,} px | {one.tiles} | {one.cut_ms:.1f} ms | "
-        f"{one.score_and_regions_ms:.1f} ms | {one.full_map_ms:.1f} ms | {one.explicit_ms:,.0f} ms "
-        f"| {one.ratio:.0f} | {one.extra_bytes_per_pixel:.2f} B/px |"
+    head = ["image", "tiles", "cut", "score and regions", "whole map", "explicit, PyTorch"]
+    head += ["ratio", "extra memory"]
+    rows = [
+        [
+            f"{one.width:,} x {one.height:,} px",
+            f"{one.tiles}",
+            f"{one.cut_ms:.1f} ms",
+            f"{one.score_and_regions_ms:.1f} ms",
+            f"{one.full_map_ms:.1f} ms",
+            f"{one.explicit_ms:,.0f} ms",
+            f"{one.ratio:.0f}",
+            f"{one.extra_bytes_per_pixel:.2f} B/px",
+        ]
         for one in result.measurements
     ]
+    lines = [table(head, rows).rstrip()]
     largest = max(one.largest_difference for one in result.measurements)
     lines += [
         "",

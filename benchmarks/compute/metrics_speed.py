@@ -27,7 +27,7 @@ from benchmarks.evaluation.metrics.pixel_metrics import PixelEvaluator
 from benchmarks.evaluation.metrics.plain_evaluator import evaluate_plainly
 from benchmarks.evaluation.metrics.pro import LIMITS
 from benchmarks.machine.machine import available_memory_bytes, describe_machine, library_versions
-from benchmarks.machine.result_files import results_folder, write_result
+from benchmarks.machine.result_files import results_folder, table, write_result
 
 HEIGHT_PX, WIDTH_PX = 1000, 1500
 # What scikit-learn needs to sort all pixels: measured at 60 bytes a pixel, and some more.
@@ -173,13 +173,11 @@ def metrics(
 def to_markdown(result: SpeedResult) -> str:
     """The measurements as a table, with the ratio of the two."""
     by_key = {(one.evaluator, one.images): one for one in result.measurements}
-    lines = [
-        "| images of 1,500 x 1,000 px | ours | plain | ratio | ours, peak | plain, peak |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["images of 1,500 x 1,000 px", "ours", "plain", "ratio", "ours, peak", "plain, peak"]
+    rows = []
     for count in sorted({one.images for one in result.measurements}):
         ours, plain = by_key.get(("ours", count)), by_key.get(("plain", count))
-        cells = [
+        row = [
             f"{count}",
             f"{ours.seconds:.1f} s" if ours else "",
             f"{plain.seconds:.0f} s" if plain else "",
@@ -187,7 +185,8 @@ def to_markdown(result: SpeedResult) -> str:
             f"{ours.peak_megabytes:.0f} MB" if ours else "",
             f"{plain.peak_megabytes:,.0f} MB" if plain else "",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(row)
+    lines = [table(head, rows).rstrip()]
     lines += ["", *(f"{count} images: {reason}." for count, reason in result.left_out.items())]
     lines.append(
         f"The largest difference between the numbers that both give: "

@@ -23,7 +23,7 @@ import torch
 from cyclopts import App
 
 from benchmarks.machine.machine import describe_machine, library_versions
-from benchmarks.machine.result_files import results_folder, write_result
+from benchmarks.machine.result_files import results_folder, table, write_result
 from export.fuse import export_product
 from export.trace import trace
 from runtime.client.client import Client
@@ -244,18 +244,19 @@ def papers_network() -> PatchMapNetwork:
 
 def to_markdown(result: ProductsResult) -> str:
     """The measurements as tables."""
-    lines = [
-        f"{result.network}",
-        "",
-        "| products | disk, one bank | disk, an engine each | memory, one bank | memory, an engine "
-        "each |",
-        "|" + " --- |" * 5,
-    ]
-    lines += [
-        f"| {one.products} | {one.bank_disk_mib:,.0f} MiB | {one.separate_disk_mib:,.0f} MiB | "
-        f"{one.bank_memory_mib:,.0f} MiB | {one.separate_memory_mib:,.0f} MiB |"
+    head = ["products", "disk, one bank", "disk, an engine each"]
+    head += ["memory, one bank", "memory, an engine each"]
+    rows = [
+        [
+            f"{one.products}",
+            f"{one.bank_disk_mib:,.0f} MiB",
+            f"{one.separate_disk_mib:,.0f} MiB",
+            f"{one.bank_memory_mib:,.0f} MiB",
+            f"{one.separate_memory_mib:,.0f} MiB",
+        ]
         for one in result.footprints
     ]
+    lines = [result.network, "", table(head, rows).rstrip()]
     low, high = np.quantile(result.mixed_ratios, (0.25, 0.75))
     lines += [
         "",

@@ -11,6 +11,7 @@ from benchmarks.evaluation.metrics.components import Component
 from benchmarks.evaluation.metrics.image_metrics import ImageMetrics
 from benchmarks.evaluation.metrics.pixel_metrics import PixelMetrics
 from benchmarks.evaluation.metrics.pro import PROTOCOLS
+from benchmarks.machine.result_files import table
 from runtime.errors import OptionError
 from runtime.products.card import TeacherCard
 from runtime.storage.json_files import require_schema
@@ -307,9 +308,7 @@ def _to_csv(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str]) -> str
 
 def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
     columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(row.get(name, "") for name in columns) + " |" for row in rows]
-    return "\n".join(lines)
+    return table(columns, [[row.get(name, "") for name in columns] for row in rows]).rstrip()
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from benchmarks.evaluation.parity.compare import ParityLimits, ParityResult, compare
 from benchmarks.evaluation.parity.ways import Places, Way
 from benchmarks.machine.machine import describe_machine, library_versions
+from benchmarks.machine.result_files import table
 from runtime.errors import OptionError
 from runtime.storage.atomic_write import atomic_write
 from runtime.storage.json_files import write_json
@@ -83,21 +84,23 @@ def evenly(samples: Sequence[Sample], wanted: int | None) -> list[Sample]:
 
 def markdown_table(results: Sequence[ParityResult]) -> str:
     """One row a candidate."""
-    lines = [
-        "| candidate | decision flips | map error, mean / largest, of the map's spread | largest "
-        "pixel difference | score error | lowest cosine | network, ms | verdict |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    head = ["candidate", "decision flips", "map error, mean / largest, of the map's spread"]
+    head += ["largest pixel difference", "score error", "lowest cosine", "network, ms", "verdict"]
+    rows = [
+        [
+            result.candidate,
+            f"{result.decision_flips} of {len(result.images)}",
+            f"{result.worst('mean_map_error'):.2g} / {result.worst('max_map_error'):.2g}",
+            f"{result.worst('max_difference'):.2g}",
+            f"{result.worst('score_error'):.2g}",
+            f"{result.lowest_cosine:.7f}",
+            f"{result.candidate_ms:.0f}",
+            "same" if result else "; ".join(result.reasons),
+        ]
+        for result in results
     ]
-    for result in results:
-        lines.append(
-            f"| {result.candidate} | {result.decision_flips} of {len(result.images)} | "
-            f"{result.worst('mean_map_error'):.2g} / {result.worst('max_map_error'):.2g} | "
-            f"{result.worst('max_difference'):.2g} | {result.worst('score_error'):.2g} | "
-            f"{result.lowest_cosine:.7f} | {result.candidate_ms:.0f} | "
-            f"{'same' if result else '; '.join(result.reasons)} |"
-        )
     first = results[0]
-    lines.append("")
+    lines = [table(head, rows)]
     lines.append(
         f"Reference: {first.reference}, {first.reference_ms:.0f} ms. The worst of "
         f"{len(first.images)} images in each column; threshold {first.threshold:.4f}."

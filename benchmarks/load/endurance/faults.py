@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.load.endurance.plant import CheckedLoad, Service, end_service, start_service
 from benchmarks.machine.machine import describe_machine, library_versions
-from benchmarks.machine.result_files import results_folder, write_result
+from benchmarks.machine.result_files import results_folder, table, write_result
 from runtime.detector import Detector
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
@@ -101,17 +101,20 @@ def faults(model: Path, *, repetitions: int = 5, out: Path | None = None) -> Non
 
 def to_markdown(result: FaultsResult) -> str:
     """The faults as a table."""
-    lines = [
-        "| fault | recovery, median | longest | longest wait of a client | sent | wrong | lost |",
-        "|" + " --- |" * 7,
-    ]
-    lines += [
-        f"| {one.fault} | {median(one.recovery_s):.1f} s | {max(one.recovery_s):.1f} s | "
-        f"{one.longest_wait_s:.1f} s | {one.sent} | {one.wrong} | {one.lost} |"
+    head = ["fault", "recovery, median", "longest", "longest wait of a client"]
+    head += ["sent", "wrong", "lost"]
+    rows = [
+        [
+            one.fault,
+            f"{median(one.recovery_s):.1f} s",
+            f"{max(one.recovery_s):.1f} s",
+            f"{one.longest_wait_s:.1f} s",
+            *(f"{count}" for count in (one.sent, one.wrong, one.lost)),
+        ]
         for one in result.faults
     ]
     times = len(result.faults[0].recovery_s)
-    return "\n".join([*lines, "", f"Each {times} times. {result.machine}."]) + "\n"
+    return f"{table(head, rows)}\nEach {times} times. {result.machine}.\n"
 
 
 def _try(

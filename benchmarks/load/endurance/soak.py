@@ -26,7 +26,7 @@ from benchmarks.load.closed_loop import questions_of
 from benchmarks.load.endurance.tally import CountingThreads, Tally
 from benchmarks.load.server_usage import memory_mib
 from benchmarks.machine.machine import describe_machine, library_versions
-from benchmarks.machine.result_files import results_folder, write_result
+from benchmarks.machine.result_files import results_folder, table, write_result
 from benchmarks.workload.drawn_image import draw_image, encode
 from benchmarks.workload.question import Question
 from runtime.client.client import Client
@@ -224,14 +224,17 @@ def soak(model: Path, *, requests: int = 2000, clients: int = 3, out: Path | Non
 def to_markdown(result: SoakResult) -> str:
     """The run in a table and a sentence."""
     first, middle, last = (result.windows[index] for index in (0, len(result.windows) // 2, -1))
-    lines = ["| after | server's memory | p50 | p99 |", "|" + " --- |" * 4]
-    lines += [
-        f"| {one.requests:,} requests | {one.server_mib:,.0f} MiB | {one.p50_ms:,.0f} ms | "
-        f"{one.p99_ms:,.0f} ms |"
+    rows = [
+        [
+            f"{one.requests:,} requests",
+            f"{one.server_mib:,.0f} MiB",
+            f"{one.p50_ms:,.0f} ms",
+            f"{one.p99_ms:,.0f} ms",
+        ]
         for one in (first, middle, last)
     ]
-    lines += [
-        "",
+    lines = [
+        table(["after", "server's memory", "p50", "p99"], rows),
         f"{result.requests:,} requests by {result.clients} clients in {result.seconds:,.0f} s: "
         f"{result.wrong} wrong, {result.lost} lost; {result.refused:,} of {result.malformed:,} "
         f"malformed ones refused. Memory over the second half: {result.mib_per_thousand:+.1f} MiB "
