@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from benchmarks.evaluation.protocol import ProtocolName
 from runtime.client.access import ConnectionOptions
 from runtime.opening import InspectorOptions
 
@@ -22,7 +23,7 @@ def evaluate(
     product: str | None = None,
     products: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     layout: str = "auto",
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     out: Path = Path("results"),
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     overlays: bool = False,

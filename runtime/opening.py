@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from runtime.client.access import ConnectionOptions
+from runtime.client.access import ConnectionOptions, Transport
 from runtime.errors import OptionError
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Under these names other rooms offer what this one cannot open itself; see pyproject.toml.
 _OPENERS = "l2bt.openers"
+Device: TypeAlias = Literal["cpu", "gpu"]
+"""Where a model runs in process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,8 @@ class InspectorOptions:
 
     model: Path | None = None
     server: str | None = None
-    transport: str = "auto"
-    device: str = "cpu"
+    transport: Transport = "auto"
+    device: Device = "cpu"
     precision: str | None = None
     engines: Path | None = None
     rebuild: bool = False
@@ -62,7 +64,7 @@ class InspectorOptions:
 def open_model(
     model: str | Path,
     *,
-    device: str = "cpu",
+    device: Device = "cpu",
     precision: str | None = None,
     engines: Path | None = None,
     rebuild: bool = False,
@@ -107,9 +109,9 @@ def open_inspector(
     *,
     model: Path | None = None,
     server: str | None = None,
-    transport: str = "auto",
+    transport: Transport = "auto",
     connection: ConnectionOptions | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     precision: str | None = None,
     engines: Path | None = None,
     rebuild: bool = False,

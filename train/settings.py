@@ -16,6 +16,7 @@ DEMO_TEACHER = "dinov2-small-demo"
 TEACHER_PRECISIONS = ("fp32", "bf16", "fp16")
 Recipe = Literal["edge", "paper"]
 RECIPES = get_args(Recipe)
+GeometryChoice = Literal["auto", "square", "fitted", "tiles"]
 _PAPER_EPOCHS = 50
 _EDGE_STEPS = 3000
 _EDGE_HARDEST = 0.05
@@ -72,12 +73,12 @@ class GeometryOptions:
         scale: With tiles: the image's size before it is cut, as a share of its own; 1 by default.
     """
 
-    geometry: str = "auto"
+    geometry: GeometryChoice = "auto"
     image_size: int = 518
     overlap_wh: tuple[int, int] | None = None
     scale: float | None = None
 
-    def chosen(self, recipe: Recipe) -> str:
+    def chosen(self, recipe: Recipe) -> GeometryChoice:
         """The geometry, where "auto" is replaced by what it stands for."""
         if self.geometry != "auto":
             return self.geometry

@@ -22,6 +22,7 @@ from benchmarks.evaluation.metrics.results import (
     csv_of_rows,
     markdown_page,
 )
+from benchmarks.evaluation.protocol import ProtocolName
 from benchmarks.evaluation.report.page import ReportContent, render_report
 from benchmarks.evaluation.report.pictures import PictureBook
 from benchmarks.machine.machine import describe_machine, library_versions
@@ -64,7 +65,7 @@ def evaluate(
     out: Path,
     *,
     product: str | None = None,
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     report: bool = True,
     overlays: bool = False,
     overwrite: bool = False,

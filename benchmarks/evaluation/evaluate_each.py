@@ -14,6 +14,7 @@ from benchmarks.evaluation.metrics.results import (
     markdown_table,
     mean_columns,
 )
+from benchmarks.evaluation.protocol import ProtocolName
 from benchmarks.evaluation.report.page import render_summary
 from runtime.errors import L2BTError, OptionError
 from runtime.inspections.inspection import Inspector
@@ -48,7 +49,7 @@ def evaluate_each(
     *,
     open_dataset_of: Callable[[str], Dataset],
     open_inspector_of: Callable[[str], AbstractContextManager[Inspector]],
-    protocol: str = "exact",
+    protocol: ProtocolName = "exact",
     report: bool = True,
     overlays: bool = False,
     overwrite: bool = False,

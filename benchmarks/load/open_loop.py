@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workload.question import Question
+from runtime.client.access import Priority
 from runtime.client.client import PRIORITIES
 from runtime.client.failures import translate
 from runtime.client.wire import DETAILS, ENCODED, PRODUCT, REGIONS, SCORE, WANT_MAP
@@ -91,7 +92,7 @@ class OpenLoop:
         questions: Sequence[Question],
         *,
         deadline_s: float,
-        priority: str = "line",
+        priority: Priority = "line",
     ) -> None:
         self._grpc: Any = require("tritonclient.grpc")
         self._address, self._deadline_s = address, deadline_s

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from runtime.errors import OptionError
 
 _LARGEST_PORT = 65535
+Transport: TypeAlias = Literal["auto", "shared-memory", "grpc"]
+"""How images reach a server; see `Client`."""
+Priority: TypeAlias = Literal["line", "batch"]
+"""The line's work goes before the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ class ConnectionOptions:
     """
 
     patience_s: float = 15.0
-    priority: str = "line"
+    priority: Priority = "line"
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None

@@ -9,9 +9,9 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
-from runtime.client.access import ClientTls, check_address
+from runtime.client.access import ClientTls, Priority, Transport, check_address
 from runtime.client.connection import Connection
 from runtime.client.patience import with_patience
 from runtime.client.stream import inspect_ahead
@@ -28,8 +28,8 @@ from runtime.inspections.inspection import Inspection
 from runtime.products.card import ProductCard
 
 # As Triton counts them: the lower number goes first.
-PRIORITIES = {"line": 1, "batch": 2}
-TRANSPORTS = ("auto", "shared-memory", "grpc")
+PRIORITIES: dict[Priority, int] = {"line": 1, "batch": 2}
+TRANSPORTS = get_args(Transport)
 
 
 class Client:
@@ -68,10 +68,10 @@ class Client:
         self,
         address: str,
         *,
-        transport: str = "auto",
+        transport: Transport = "auto",
         timeout_s: float = 60.0,
         patience_s: float = 15.0,
-        priority: str = "line",
+        priority: Priority = "line",
         tls: ClientTls | None = None,
         token: str | None = None,
         proxy: str | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.client.access import ClientTls, operator_headers
+from runtime.client.access import ClientTls, Transport, operator_headers
 from runtime.client.failures import is_overdue, is_restricted, lost_shared_memory, translate
 from runtime.client.shared_memory import SharedBuffer
 from runtime.client.wire import (
@@ -55,7 +55,7 @@ class Connection:
         self,
         address: str,
         *,
-        wished_transport: str,
+        wished_transport: Transport,
         timeout_s: float,
         priority: int,
         tls: ClientTls | None,

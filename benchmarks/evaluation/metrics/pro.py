@@ -15,7 +15,6 @@ from benchmarks.evaluation.metrics.defect_ranks import DefectRanks, Shares
 from benchmarks.evaluation.metrics.score_counts import Counts, ScoreCounts
 
 LIMITS = (0.30, 0.10, 0.05, 0.01)
-PROTOCOLS = ("exact", "paper")
 _PAPER_THRESHOLDS = 99
 
 Areas = dict[str, float]

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evaluation.metrics.components import Component
 from benchmarks.evaluation.metrics.image_metrics import ImageMetrics
 from benchmarks.evaluation.metrics.pixel_metrics import PixelMetrics
-from benchmarks.evaluation.metrics.pro import PROTOCOLS
+from benchmarks.evaluation.protocol import PROTOCOLS
 from benchmarks.machine.result_files import table
 from runtime.errors import OptionError
 from runtime.products.card import TeacherCard

@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.evaluation.metrics.components import Component
 from benchmarks.evaluation.metrics.pixel_metrics import OverlapCurve
-from benchmarks.evaluation.metrics.pro import PROTOCOLS
 from benchmarks.evaluation.metrics.results import LIMITS_SHOWN, ImageResult, Metrics, mean_columns
+from benchmarks.evaluation.protocol import PROTOCOLS
 from benchmarks.evaluation.report.figures import (
     Figure,
     image_roc,

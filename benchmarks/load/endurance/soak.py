@@ -29,6 +29,7 @@ from benchmarks.machine.machine import describe_machine, library_versions
 from benchmarks.machine.result_files import results_folder, table, write_result
 from benchmarks.workload.drawn_image import draw_image, encode
 from benchmarks.workload.question import Question
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import InputError
@@ -116,7 +117,7 @@ class Soak:
 
     def work(self, number: int) -> None:
         """Send until all are sent; one client."""
-        transport = ("shared-memory", "grpc")[number % 2]
+        transport: Transport = "grpc" if number % 2 else "shared-memory"
         with Client(self._address, transport=transport, timeout_s=120) as client:
             while (turn := self._take()) is not None:
                 if turn % _MALFORMED_EVERY == 0:

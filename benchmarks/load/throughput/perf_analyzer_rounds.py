@@ -21,6 +21,7 @@ from benchmarks.load.throughput.perf_analyzer import (
 from benchmarks.machine.timing import Ratio
 from benchmarks.workload.drawn_image import encode
 from benchmarks.workload.question import Question
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.client.wire import ENCODED
 from runtime.detector import Detector
@@ -100,7 +101,7 @@ def compare_clients(
             ).grpc_address
             for repository in (usual, pixels_only)
         }
-        ways = (
+        ways: tuple[tuple[str, Path, Transport, Any, Path, int], ...] = (
             ("pixels, gRPC", usual, "grpc", pixels, pixels_path, 0),
             ("pixels, shared memory", pixels_only, "shared-memory", pixels, pixels_path, map_bytes),
             ("JPEG file, gRPC", usual, "grpc", encoded, jpeg_path, 0),
@@ -125,7 +126,7 @@ def _compare(
     analyzer: PerfAnalyzer,
     way: str,
     address: str,
-    transport: str,
+    transport: Transport,
     question: Question,
     data: Path,
     *,

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks.evaluation.evaluate import evaluate
 from benchmarks.evaluation.evaluate_each import evaluate_each
 from benchmarks.evaluation.metrics.results import Metrics, markdown_table
+from benchmarks.evaluation.protocol import ProtocolName
 from runtime.detector import Detector
 from runtime.errors import (
     DatasetError,
@@ -88,7 +89,7 @@ def test_an_unknown_protocol_is_refused(
     detector: Detector, small_dataset: Dataset, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionError, match="expected one of exact, paper"):
-        evaluate(detector, small_dataset, tmp_path, protocol="best")
+        evaluate(detector, small_dataset, tmp_path, protocol="best")  # type: ignore[arg-type]
 
 
 def test_a_defective_image_without_a_mask_is_counted_and_said(
@@ -275,7 +276,7 @@ def test_resuming_keeps_the_products_that_have_results(
         opened.append(product)
         return Named(detector, product)
 
-    def run(*, resume: bool, protocol: str = "exact") -> None:
+    def run(*, resume: bool, protocol: ProtocolName = "exact") -> None:
         evaluate_each(
             ["nut", "ring"],
             tmp_path,

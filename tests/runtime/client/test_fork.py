@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import L2BTError
@@ -43,7 +44,7 @@ def in_children(work: Callable[[int], Any], count: int = 2) -> list[Any]:
 
 @pytest.mark.parametrize("transport", ["shared-memory", "grpc"])
 def test_children_and_parent_get_the_answers_to_their_own_images(
-    server: TritonServer, transport: str
+    server: TritonServer, transport: Transport
 ) -> None:
     with Client(server.grpc_address, transport=transport) as client:
         right = [client.inspect(image) for image in IMAGES]

@@ -66,4 +66,4 @@ def test_a_patience_or_priority_that_cannot_be_is_refused() -> None:
     with pytest.raises(OptionError, match="patience_s is -1"):
         Client("127.0.0.1:1", patience_s=-1)
     with pytest.raises(OptionError, match="priority 'first'; expected one of line, batch"):
-        Client("127.0.0.1:1", priority="first")
+        Client("127.0.0.1:1", priority="first")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.errors import BadImageError, OptionError
 from runtime.images.decode import ImageArray
@@ -22,7 +23,7 @@ IMAGES = [random_image(60 + 3 * number, 90, seed=number) for number in range(9)]
 @pytest.mark.parametrize("transport", ["grpc", "shared-memory"])
 @pytest.mark.parametrize("ahead", [1, 2, 4])
 def test_a_stream_gives_what_one_by_one_gives_in_order(
-    server: TritonServer, transport: str, ahead: int
+    server: TritonServer, transport: Transport, ahead: int
 ) -> None:
     with Client(server.grpc_address, transport=transport) as client:
         right = [client.inspect(image) for image in IMAGES]

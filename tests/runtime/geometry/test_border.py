@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import OptionError
 from runtime.geometry.geometry import GeometrySettings
-from train.settings import GeometryOptions
+from train.settings import GeometryChoice, GeometryOptions
 
 WEIGHTS = (0.5, 0.75)
 FITTED = GeometrySettings(image_size=112, kind="fitted", image_wh=(112, 84), border_weights=WEIGHTS)
@@ -50,7 +50,7 @@ def test_the_square_has_no_border_weights() -> None:
 
 
 @pytest.mark.parametrize("kind", ["square", "tiles", "fitted"])
-def test_the_papers_recipe_weighs_all_patches_the_same(kind: str) -> None:
+def test_the_papers_recipe_weighs_all_patches_the_same(kind: GeometryChoice) -> None:
     image_wh = (150, 100) if kind == "fitted" else None
     options = GeometryOptions(geometry=kind, image_size=112)
     assert options.settings(14, image_wh, recipe="paper").border_weights == ()

@@ -11,6 +11,7 @@ import pytest
 
 from export.fuse import export_product
 from l2bt import open_inspector
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import BadImageError, ModelError, OptionError
@@ -102,7 +103,7 @@ def test_a_defect_stands_out_where_it_is(tiled_detector: Detector, small_dataset
 
 @pytest.mark.parametrize("transport", ["shared-memory", "grpc"])
 def test_the_server_gives_the_inspection_in_process_for_images_of_any_size(
-    tiled_server: TritonServer, tiled_detector: Detector, transport: str
+    tiled_server: TritonServer, tiled_detector: Detector, transport: Transport
 ) -> None:
     with Client(tiled_server.grpc_address, transport=transport) as client:
         for number, size in enumerate([(240, 360), (112, 112), (40, 500), (1, 1)]):

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from runtime.client.access import ClientTls
+from runtime.client.access import ClientTls, Transport
 from runtime.client.client import Client
 from runtime.errors import OptionError, ServerUnavailableError
 from tests.parts.command import l2bt
@@ -59,7 +59,7 @@ def client_tls(folder: Path, *, ca: Path | None = None, shows: bool = True) -> C
 
 @pytest.mark.parametrize("transport", ["grpc", "shared-memory"])
 def test_a_client_with_a_certificate_is_answered_through_tls(
-    tls_server: TritonServer, certificates: Path, transport: str, server: TritonServer
+    tls_server: TritonServer, certificates: Path, transport: Transport, server: TritonServer
 ) -> None:
     tls = client_tls(certificates)
     with Client(tls_server.grpc_address, tls=tls, transport=transport) as client:

@@ -18,6 +18,7 @@ import tritonclient.grpc as grpc
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from runtime.client.access import Transport
 from runtime.client.client import Client
 from runtime.detector import Detector
 from runtime.errors import (
@@ -49,7 +50,7 @@ def png(image: ImageArray) -> bytes:
 
 @pytest.mark.parametrize("transport", ["shared-memory", "grpc"])
 def test_the_server_gives_the_detectors_inspection(
-    server: TritonServer, detector: Detector, small_dataset: Dataset, transport: str
+    server: TritonServer, detector: Detector, small_dataset: Dataset, transport: Transport
 ) -> None:
     with Client(server.grpc_address, transport=transport) as client:
         for sample in small_dataset.test:
@@ -140,7 +141,7 @@ def test_concurrent_requests_share_engine_runs_and_get_their_own_answers(
 
 @pytest.mark.parametrize("transport", ["shared-memory", "grpc"])
 def test_one_client_in_several_threads_gives_each_its_own_answer(
-    server: TritonServer, detector: Detector, transport: str
+    server: TritonServer, detector: Detector, transport: Transport
 ) -> None:
     images = [random_image(60, 60 + 10 * number, number) for number in range(8)]
     with Client(server.grpc_address, transport=transport) as client, ThreadPoolExecutor(4) as pool:
@@ -278,7 +279,7 @@ def _unused_address() -> str:
 
 
 @pytest.mark.parametrize("transport", ["auto", "grpc", "shared-memory"])
-def test_a_server_that_is_not_there_is_unavailable(transport: str) -> None:
+def test_a_server_that_is_not_there_is_unavailable(transport: Transport) -> None:
     with (
         Client(_unused_address(), transport=transport, patience_s=0) as client,
         pytest.raises(ServerUnavailableError, match="cannot take the request"),
@@ -386,7 +387,7 @@ def test_an_address_that_is_no_host_and_port_is_refused(address: str) -> None:
 
 def test_an_unknown_transport_is_refused() -> None:
     with pytest.raises(OptionError, match="expected one of auto, shared-memory, grpc"):
-        Client("127.0.0.1:1", transport="pigeon")
+        Client("127.0.0.1:1", transport="pigeon")  # type: ignore[arg-type]
 
 
 def test_a_closed_client_says_so(server: TritonServer) -> None:
