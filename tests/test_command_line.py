@@ -101,7 +101,7 @@ def test_evaluate_writes_metrics_and_a_row_an_image(
         metrics.append(json.loads((tmp_path / "results" / "metrics.json").read_text()))
         with (tmp_path / "results" / "images.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 4
-        assert len(list((tmp_path / "results" / "overlays").iterdir())) == 4
+        assert len(list((tmp_path / "results" / "overlays").glob("*.jpg"))) == 4
     refused = l2bt("evaluate", "--data", "plate", "--model", exported.folder, folder=tmp_path)
     assert "holds results already" in refused.stderr
     local, served = metrics

@@ -56,7 +56,7 @@ def check_address(address: str, *, name: str = "server address", port: int = 800
         OptionError: It is not, with an example of what is.
     """
     host, _, given = address.rpartition(":")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+    if "/" not in host and ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise OptionError(
             f"{name} {address!r}; an IPv6 host stands in brackets, such as [::1]:{port}"
         )

@@ -7,6 +7,7 @@ from runtime.engines.tensorrt.manifest import MANIFEST_NAME, PLAN_NAME
 from runtime.errors import ModelError
 from runtime.products.card import CARD_NAME
 from runtime.products.store.product_store import ENSEMBLE, STORE
+from runtime.products.store.product_table import TABLE_NAME
 from runtime.products.students_file import STUDENTS_NAME
 
 FolderKind: TypeAlias = Literal["bundle", "export", "repository", "engine"]
@@ -27,7 +28,7 @@ def kind_of(folder: Path) -> FolderKind | None:
     # An engine's manifest has the name of an exported model's.
     if (folder / PLAN_NAME).is_file():
         return "engine"
-    if (folder / MANIFEST_NAME).is_file():
+    if (folder / MANIFEST_NAME).is_file() or (folder / STORE / TABLE_NAME).is_file():
         return "export"
     if (folder / ENSEMBLE / STORE).is_dir():
         return "repository"

@@ -15,7 +15,7 @@ from tests.parts.small import random_image
 from triton_repo.server.server import TritonServer
 
 IMAGES = [random_image(90, 120, seed=seed) for seed in (1, 2)]
-ROUNDS = 40
+ROUNDS = 20
 
 
 def in_children(work: Callable[[int], Any], count: int = 2) -> list[Any]:
