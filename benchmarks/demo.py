@@ -21,7 +21,7 @@ from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-_TRAINING_IMAGES = 120
+_TRAINING_IMAGES, _STEPS = 60, 2000
 _SHEET = ("good", "dent", "scratch", "stain")
 
 
@@ -48,7 +48,7 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
         dataset,
         out / "bundle",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(held_out=0.2),
+        fit_settings=FitSettings(steps=_STEPS, held_out=0.2),
     )
     print("2/4 exporting the fused network")
     exported = export_product(bundle, out / "exported")
