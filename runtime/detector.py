@@ -12,24 +12,20 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.engines.engine import Engine, FillableEngine, spelled
-from runtime.engines.openvino_engine import OpenVINOEngine
-from runtime.engines.tensorrt.library import load_tensorrt
-from runtime.engines.tensorrt.manifest import EngineMachine
+from runtime.engines.engine import Engine
 from runtime.errors import BadImageError, L2BTError, ModelError, OptionError
 from runtime.geometry.geometry import Geometry
 from runtime.geometry.tile_buffer import TileBuffer
 from runtime.images.decode import ImageLike, load_image
 from runtime.images.stream import overlapped
 from runtime.inspections.inspection import Inspection
-from runtime.models.bank_filler import BankFiller
-from runtime.models.built_engines import ENGINES, find_engine
+from runtime.models.built_engines import ENGINES
 from runtime.models.exported_model import ExportedModel
+from runtime.models.opened_network import NetworkOptions, open_network
 from runtime.processes import Process
 from runtime.products.card import ProductCard
 from runtime.products.catalogue import Catalogue, ServedProduct
 from runtime.products.judge import judge
-from runtime.products.store.product_store import WrittenProducts
 
 Self = TypeVar("Self", bound="EngineDetector")
 
@@ -260,7 +256,7 @@ class EngineDetector:
 
 
 class Detector(EngineDetector):
-    """An exported model, run in process without torch.
+    """An exported model, run in process; without torch, unless it is named.
 
     Example:
         >>> with Detector("exported/macaroni1") as detector:
@@ -269,20 +265,24 @@ class Detector(EngineDetector):
 
     Args:
         model: Folder that `l2bt export` left.
-        device: "cpu" (OpenVINO), or "gpu" (this machine's TensorRT engine).
-        precision: On a CPU "f32" (default) or "bf16". On a GPU the engine's own, "fp16" or "fp32",
-            which may be named to insist on it.
-        threads: CPU threads; all cores by default.
-        streams: On a CPU, how many images of `inspect_many` the network sees at the same time, each
-            with its share of the threads. As many as cores give the most images a second, and one
-            image alone then takes as much longer.
+        device: "cpu" or "gpu".
+        engine: "openvino" (the default on a CPU), "tensorrt" (this machine's engine, the default on
+            a GPU), or "torch", which runs the exported file on either by PyTorch.
+        precision: With OpenVINO "f32" (default) or "bf16". With TensorRT the engine's own, "fp16"
+            or "fp32", which may be named to insist on it. With PyTorch "fp16" (default on a GPU) or
+            "fp32" (default on a CPU).
+        threads: CPU threads, with OpenVINO; all cores by default.
+        streams: With OpenVINO, how many images of `inspect_many` the network sees at the same time,
+            each with its share of the threads. As many as cores give the most images a second, and
+            one image alone then takes as much longer.
         engines: Folder of all TensorRT engines.
-        cuda_graph: On a GPU, launch each batch size as one recorded CUDA graph.
+        cuda_graph: On a GPU, launch each batch size as one recorded CUDA graph; by default with
+            PyTorch and not with TensorRT.
 
     Raises:
         ModelError: The folder is no whole exported model, or its engine cannot be loaded.
         EngineMismatchError: There is no TensorRT engine of this model for this machine.
-        OptionError: The device or the precision cannot be had.
+        OptionError: The device, the engine or the precision cannot be had.
     """
 
     def __init__(
@@ -290,52 +290,27 @@ class Detector(EngineDetector):
         model: str | Path,
         *,
         device: str = "cpu",
+        engine: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
         streams: int = 1,
         engines: Path = ENGINES,
-        cuda_graph: bool = False,
+        cuda_graph: bool | None = None,
     ) -> None:
-        if device not in ("cpu", "gpu"):
-            raise OptionError(f"device {device!r}: expected 'cpu' or 'gpu'")
-        if device == "cpu" and cuda_graph:
-            raise OptionError("cuda_graph belongs to device 'gpu'")
-        if precision is not None:
-            precision = spelled(precision, ("f32",) if device == "cpu" else ("fp32",))
-        if device == "gpu" and precision not in (None, "fp16", "fp32"):
-            raise OptionError(f"precision {precision!r}: on a GPU there is fp16 and fp32")
-        if device == "gpu" and (threads is not None or streams != 1):
-            raise OptionError("threads and streams belong to device 'cpu'")
-        exported = ExportedModel.open(Path(model))
-        self._filler: BankFiller | None = None
-        if device == "gpu":
-            engine, products = _open_tensorrt(exported, precision, engines, cuda_graph)
-            if engine.capacity:
-                self._filler = BankFiller(exported.store, engine, written={})
-            super().__init__(engine, products)
-            return
-        on_cpu = OpenVINOEngine(
-            exported.onnx_path, precision=precision or "f32", threads=threads, streams=streams
+        options = NetworkOptions(
+            device=device,
+            engine=engine,
+            precision=precision,
+            threads=threads,
+            streams=streams,
+            engines=engines,
+            cuda_graph=cuda_graph,
         )
-        self._filler = BankFiller(exported.store, on_cpu, written=exported.manifest.written)
-        super().__init__(on_cpu, exported.store, streams=streams)
+        opened = open_network(ExportedModel.open(Path(model)), options)
+        self._filler = opened.filler
+        super().__init__(opened.engine, opened.products, streams=streams)
 
     def _make_ready(self, slot: int) -> None:
         if self._filler is not None:
             self._filler.update()
             self._filler.check(slot)
-
-
-def _open_tensorrt(
-    exported: ExportedModel, precision: str | None, engines: Path, cuda_graph: bool
-) -> tuple[FillableEngine, Catalogue]:
-    from runtime.engines.tensorrt.engine import TensorRTEngine
-
-    tensorrt, gpu = load_tensorrt()
-    machine = EngineMachine.of(gpu, tensorrt.__version__)
-    built = find_engine(exported, machine, engines=engines, precision=precision)
-    engine = TensorRTEngine(built, cuda_graph=cuda_graph)
-    if built.manifest.live_products:
-        return engine, exported.store
-    advice = f"build it again with l2bt engine {exported.folder} --rebuild, or with --live-products"
-    return engine, WrittenProducts(exported.store, built.manifest.written, advice=advice)

@@ -3,13 +3,17 @@
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any
 
-from runtime.errors import MissingExtraError
+from runtime.errors import MissingExtraError, OptionError
 from runtime.telemetry import silence_libraries
 
 silence_libraries()
 
+# Under these names other rooms offer what this one cannot open itself; see pyproject.toml.
+_OPENERS = "l2bt.openers"
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
     "cryptography": "security",
@@ -71,3 +75,19 @@ def naming_the_extra(extra: str | None = None) -> Iterator[None]:
             f"{error.name} cannot be imported ({error}); install the extra {extra!r}, in a clone "
             f"of the project with: pip install '.[{extra}]'"
         ) from error
+
+
+def from_another_room(name: str) -> Any:
+    """What another room of the project offers under a name.
+
+    Raises:
+        MissingExtraError: A library that it needs is not installed.
+        OptionError: The installation does not say where it is.
+    """
+    for found in entry_points(group=_OPENERS, name=name):
+        with naming_the_extra():
+            return found.load()
+    raise OptionError(
+        f"this installation of l2bt-edge does not say how to open {name!r}; install it again, in a "
+        "clone of the project with: pip install ."
+    )

@@ -1,21 +1,21 @@
 """Opening what inspects: a model in process or a connection to a server, by what a user named."""
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from runtime.client.access import ConnectionOptions, Transport
 from runtime.errors import OptionError
+from runtime.extras import from_another_room
 
 if TYPE_CHECKING:
     from runtime.client.client import Client
     from runtime.detector import EngineDetector
 
-# Under these names other rooms offer what this one cannot open itself; see pyproject.toml.
-_OPENERS = "l2bt.openers"
 Device: TypeAlias = Literal["cpu", "gpu"]
 """Where a model runs in process."""
+Library: TypeAlias = Literal["openvino", "tensorrt", "torch"]
+"""What runs an exported model in process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class InspectorOptions:
         device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
         precision: For --model: fp32 (or f32, the same) or bf16 for an exported model, on a GPU fp16
             or fp32; fp32, bf16 or fp16 for a bundle.
+        engine: For an exported model: openvino (on a CPU, the default there), tensorrt (on a GPU,
+            the default there), or torch, which runs it on either by PyTorch.
         engines: With --device gpu: folder of all TensorRT engines; trt_engines by default.
         rebuild: With --device gpu: build the engine if there is none that fits.
         scale: For --model: tile scale, where it shall not be that of training; needs --force-scale.
@@ -40,6 +42,7 @@ class InspectorOptions:
     transport: Transport = "auto"
     device: Device = "cpu"
     precision: str | None = None
+    engine: Library | None = None
     engines: Path | None = None
     rebuild: bool = False
     scale: float | None = None
@@ -54,6 +57,7 @@ class InspectorOptions:
             connection=connection,
             device=self.device,
             precision=self.precision,
+            engine=self.engine,
             engines=self.engines,
             rebuild=self.rebuild,
             scale=self.scale,
@@ -66,6 +70,7 @@ def open_model(
     *,
     device: Device = "cpu",
     precision: str | None = None,
+    engine: Library | None = None,
     engines: Path | None = None,
     rebuild: bool = False,
 ) -> "EngineDetector":
@@ -76,6 +81,7 @@ def open_model(
         device: "cpu"; or "gpu", where an exported model runs by its TensorRT engine.
         precision: fp32 (default; f32 is the same) or bf16 for an exported model on a CPU; fp16 or
             fp32 on a GPU, by default its engine's; fp32 (default), bf16 or fp16 for a bundle.
+        engine: What runs an exported model, where it shall not be the device's default: "torch".
         engines: Folder of all TensorRT engines; trt_engines by default.
         rebuild: On a GPU, build an exported model's engine if there is none that fits.
 
@@ -88,18 +94,23 @@ def open_model(
 
     folder = Path(model)
     is_exported = require_kind(folder, "export", "bundle") == "export"
-    if (rebuild or engines is not None) and not (is_exported and device == "gpu"):
-        raise OptionError("--rebuild and --engines belong to an exported model on --device gpu")
+    on_tensorrt = is_exported and device == "gpu" and engine in (None, "tensorrt")
+    if (rebuild or engines is not None) and not on_tensorrt:
+        raise OptionError(
+            "--rebuild and --engines belong to an exported model on --device gpu, by TensorRT"
+        )
+    if engine is not None and not is_exported:
+        raise OptionError(f"--engine belongs to an exported model, and {folder} is a bundle")
     if is_exported:
         from runtime.detector import Detector
         from runtime.models.built_engines import ENGINES
 
         engines = engines or ENGINES
         if rebuild:
-            _beyond("engine")(folder, engines=engines, precision=precision)
-        return Detector(folder, device=device, precision=precision, engines=engines)
+            from_another_room("engine")(folder, engines=engines, precision=precision)
+        return Detector(folder, device=device, precision=precision, engine=engine, engines=engines)
     in_torch = "cuda" if device == "gpu" else device
-    opened: EngineDetector = _beyond("bundle")(
+    opened: EngineDetector = from_another_room("bundle")(
         folder, device=in_torch, precision=spelled(precision or "fp32", ("fp32",))
     )
     return opened
@@ -113,6 +124,7 @@ def open_inspector(
     connection: ConnectionOptions | None = None,
     device: Device = "cpu",
     precision: str | None = None,
+    engine: Library | None = None,
     engines: Path | None = None,
     rebuild: bool = False,
     scale: float | None = None,
@@ -127,6 +139,7 @@ def open_inspector(
         connection: What else may be chosen about the way to it.
         device: Of the model in process.
         precision: Of the model in process.
+        engine: What runs an exported model in process, where it shall not be the default.
         engines: Folder of all TensorRT engines; trt_engines by default.
         rebuild: Build the model's TensorRT engine if there is none that fits.
         scale: Tile scale of the model in process, where it shall not be that of training.
@@ -146,7 +159,12 @@ def open_inspector(
         if force_scale and scale is None:
             raise OptionError("--force-scale belongs to --scale, which is missing")
         detector = open_model(
-            model, device=device, precision=precision, engines=engines, rebuild=rebuild
+            model,
+            device=device,
+            precision=precision,
+            engine=engine,
+            engines=engines,
+            rebuild=rebuild,
         )
         if scale is not None:
             try:
@@ -157,30 +175,13 @@ def open_inspector(
         return detector
     if scale is not None or force_scale:
         raise OptionError("--scale belongs to --model; a server's is chosen by l2bt repository")
-    if precision is not None or device != "cpu" or engines is not None or rebuild:
+    chosen = (precision, engine, engines)
+    if device != "cpu" or rebuild or any(one is not None for one in chosen):
         raise OptionError(
-            "--device, --precision, --engines and --rebuild belong to --model; a server's are "
-            "chosen by l2bt repository and l2bt serve"
+            "--device, --precision, --engine, --engines and --rebuild belong to --model; a "
+            "server's are chosen by l2bt repository and l2bt serve"
         )
     from runtime.client.client import Client
 
     assert server is not None
     return Client(server, transport=transport, **(connection or ConnectionOptions()).arguments())
-
-
-def _beyond(name: str) -> Any:
-    """What another room offers under a name.
-
-    Raises:
-        MissingExtraError: A library that it needs is not installed.
-        OptionError: The installation does not say where it is.
-    """
-    from runtime.extras import naming_the_extra
-
-    for found in entry_points(group=_OPENERS, name=name):
-        with naming_the_extra():
-            return found.load()
-    raise OptionError(
-        f"this installation of l2bt-edge does not say how to open {name!r}; install it again, in a "
-        "clone of the project with: pip install ."
-    )

@@ -114,11 +114,16 @@ def test_inspect_and_evaluate_offer_the_same_ways_to_a_model_or_a_server() -> No
 def test_what_runtime_cannot_open_is_named_by_the_installation() -> None:
     from importlib.metadata import entry_points
 
+    from export.torch_engine.engine import open_engine
     from train.reference import ReferenceDetector
     from trt_engines.build_engine import build_if_needed
 
     found = {one.name: one.load() for one in entry_points(group="l2bt.openers")}
-    assert found == {"bundle": ReferenceDetector, "engine": build_if_needed}
+    assert found == {
+        "bundle": ReferenceDetector,
+        "engine": build_if_needed,
+        "torch": open_engine,
+    }
 
 
 def test_the_front_door_names_what_it_exports() -> None:

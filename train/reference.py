@@ -16,7 +16,7 @@ from train.students.network import PatchMapNetwork
 from train.teacher.teacher import load_teacher, settings_of
 
 
-class TorchEngine:
+class ReferenceEngine:
     """Runs teacher and students in eager PyTorch."""
 
     def __init__(self, network: PatchMapNetwork, *, precision: str) -> None:
@@ -75,7 +75,7 @@ class ReferenceDetector(EngineDetector):
         network = load_network(
             opened, teacher_weights=teacher_weights, device=device, precision=precision
         )
-        super().__init__(TorchEngine(network, precision=precision), SingleProduct(opened.card))
+        super().__init__(ReferenceEngine(network, precision=precision), SingleProduct(opened.card))
 
 
 def load_network(

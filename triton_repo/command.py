@@ -4,7 +4,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -37,7 +37,7 @@ def repository(
         overwrite: Replace an existing repository.
         scale: Tile scale to serve at, where it shall not be that of training; needs --force-scale.
         force_scale: Serve at another scale than that of training; each answer says so.
-        settings: Batching, queues and the engine on a CPU.
+        settings: Batching, queues, and the engine on a CPU or by PyTorch.
     """
     from runtime.models.built_engines import open_engine
     from runtime.models.exported_model import ExportedModel
@@ -65,6 +65,7 @@ def serve(
     repository: Path = DEFAULT_REPOSITORY,
     *,
     device: str = "cpu",
+    engine: Literal["openvino", "torch"] | None = None,
     docker: bool = False,
     settings: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     watch: Annotated[WatchSettings, Parameter(name="*")] = WatchSettings(),
@@ -76,7 +77,10 @@ def serve(
 
     Args:
         repository: Folder that l2bt repository wrote.
-        device: "cpu", or "gpu" with --docker.
+        device: "cpu"; or "gpu" with --engine torch, or with --docker.
+        engine: "openvino" on a CPU, the default; or "torch", which runs the exported network by
+            PyTorch on either, in a repository filled with --torch-precision. The container runs
+            TensorRT on a GPU.
         docker: Print the command that runs NVIDIA's container, instead of running a server.
         settings: Addresses, ports, TLS, the operator's token and the log.
         watch: How closely the server is watched.
@@ -84,28 +88,29 @@ def serve(
     from triton_repo.server.docker import docker_command
 
     if docker:
+        if engine is not None:
+            raise OptionError(
+                "--engine is for a server on this machine; the container has OpenVINO for a CPU "
+                "and TensorRT for a GPU, chosen by --device"
+            )
         print(docker_command(repository, device=device, settings=settings))
         return
-    if device != "cpu":
-        raise OptionError(
-            f"device {device!r}: the server from PyPI has no TensorRT backend and serves on 'cpu'; "
-            "for a GPU run NVIDIA's container, whose command --docker prints"
-        )
+    config_name = _config_name(device, engine)
     from runtime.products.store.product_store import ProductStore
-    from triton_repo.configuration.build import CPU
     from triton_repo.configuration.check import check_repository
     from triton_repo.server.event_log import EventLog
     from triton_repo.server.leftovers import remove_leftovers
     from triton_repo.server.server import TritonServer
     from triton_repo.supervision.supervisor import Supervisor
 
-    check_repository(repository, config_name=CPU)
+    check_repository(repository, config_name=config_name)
     remove_leftovers(watch.state_path)
     if settings.token_path is None:
         settings = replace(settings, token_path=Path("tritonserver.token"))
     log = EventLog(watch.state_path)
     store = ProductStore.of(repository)
-    supervisor = Supervisor(TritonServer(repository, settings), store, watch, log)
+    server = TritonServer(repository, settings, config_name=config_name)
+    supervisor = Supervisor(server, store, watch, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     # A terminal that is closed ends what runs in it; to a service the same signal says "rotate".
@@ -114,6 +119,21 @@ def serve(
     signal.signal(signal.SIGHUP, lambda *_: hang_up())
     log.write("starting", repository=str(repository), log=str(settings.log_path))
     supervisor.run()
+
+
+def _config_name(device: str, engine: str | None) -> str:
+    from triton_repo.configuration.build import CPU, TORCH
+
+    if device not in TORCH:
+        raise OptionError(f"device {device!r}: expected 'cpu' or 'gpu'")
+    if engine == "torch":
+        return TORCH[device]
+    if device == "gpu":
+        raise OptionError(
+            "device 'gpu': the server from PyPI has no TensorRT backend; run NVIDIA's container, "
+            "whose command --docker prints, or serve by PyTorch with --engine torch"
+        )
+    return CPU
 
 
 def ping(

@@ -15,17 +15,17 @@ from benchmarks.evaluation.parity.stress import Stress
 from benchmarks.gpu_day.effort import Effort
 from benchmarks.gpu_day.journal import Journal
 from benchmarks.gpu_day.networks import HalfNetwork
-from benchmarks.gpu_day.onnx_in_torch import OnnxInTorch
 from benchmarks.gpu_day.payload import Payload
 from benchmarks.gpu_day.reference import BUNDLE
 from export.emulated_engine import EmulatedHalfEngine
 from export.fuse import export_product
+from export.torch_engine.engine import TorchEngine
 from export.trace import bank_network, trace, write_half, write_naive_half
 from runtime.detector import EngineDetector
 from runtime.engines.engine import Engine, Slots
 from runtime.products.catalogue import SingleProduct
 from train.data.open_dataset import open_dataset
-from train.reference import TorchEngine, load_network
+from train.reference import ReferenceEngine, load_network
 from train.students.bundle import open_bundle
 
 EXPORTED = "exported"
@@ -76,8 +76,9 @@ def run_half(folder: Path, work: Path, journal: Journal, *, device: str, effort:
         fp16, fp32 = (work / EXPORTED / name for name in ("model.fp16.onnx", "model.onnx"))
         engines: list[Engine] = [
             EmulatedHalfEngine(fp16),
-            OnnxInTorch(fp16, device=device),
-            OnnxInTorch(fp32, device=device),
+            _as_written(fp16, device),
+            _as_written(fp32, device),
+            *_as_served(fp16, device),
         ]
         for precision in ("fp16", "bf16"):
             network = load_network(
@@ -92,11 +93,30 @@ def run_half(folder: Path, work: Path, journal: Journal, *, device: str, effort:
             paths = _stressed(folder, payload, work, factor)
             engines = [
                 EmulatedHalfEngine(paths["half"]),
-                OnnxInTorch(paths["half"], device=device),
-                OnnxInTorch(paths["naive"], device=device, words=", everything in fp16"),
+                _as_written(paths["half"], device),
+                _as_written(paths["naive"], device, ", everything in fp16"),
             ]
             images = min(effort.images, _STRESSED_IMAGES)
             _compare(folder, payload, work, journal, name, engines, images)
+
+
+def _as_written(path: Path, device: str, words: str = "") -> TorchEngine:
+    """Each operator of the file by itself."""
+    engine = TorchEngine(path, device=device_of(device), fused=False)
+    engine.description += words
+    return engine
+
+
+def _as_served(path: Path, device: str) -> list[TorchEngine]:
+    """With fused kernels; on a GPU recorded too."""
+    device = device_of(device)
+    recorded = [False, True] if device == "gpu" else [False]
+    return [TorchEngine(path, device=device, cuda_graph=one) for one in recorded]
+
+
+def device_of(device: str) -> str:
+    """What `l2bt` calls a device of PyTorch."""
+    return "cpu" if device == "cpu" else "gpu"
 
 
 def _stressed(folder: Path, payload: Payload, work: Path, factor: float) -> dict[str, Path]:
@@ -127,7 +147,7 @@ def _compare(
     with ExitStack() as stack:
         detectors = [
             EngineDetector(engine, SingleProduct(bundle.card))
-            for engine in (TorchEngine(network, precision="fp32"), *engines)
+            for engine in (ReferenceEngine(network, precision="fp32"), *engines)
         ]
         for one in detectors:
             stack.callback(one.close)

@@ -39,7 +39,7 @@ from runtime.errors import ModelError
 from runtime.models.exported_model import ExportedModel
 from runtime.products.catalogue import SingleProduct
 from train.data.open_dataset import open_dataset
-from train.reference import TorchEngine, load_network
+from train.reference import ReferenceEngine, load_network
 from train.students.bundle import open_bundle
 from train.students.network import PatchMapNetwork
 from trt_engines.build_engine import build_engine
@@ -243,7 +243,7 @@ def _hold(
     with ExitStack() as stack:
         detectors = [
             stack.enter_context(EngineDetector(one, SingleProduct(bundle.card)))
-            for one in (TorchEngine(network, precision="fp32"), engine)
+            for one in (ReferenceEngine(network, precision="fp32"), engine)
         ]
         (result,) = compare(detectors[0], detectors[1:], samples)
     journal.add(name, result.to_dict())
@@ -257,7 +257,7 @@ def _speed(
     if plan is None or device != "cuda":
         return
     engine = PlanInTorch(tensorrt, plan, TensorRTLog())
-    right = TorchEngine(network.to("cuda"), precision="fp32").infer(_noise(1, size))
+    right = ReferenceEngine(network.to("cuda"), precision="fp32").infer(_noise(1, size))
     found = engine.infer(_noise(1, size))
     for tiles in _BATCHES:
         ms = engine.time(_noise(tiles, size), effort.step_s)

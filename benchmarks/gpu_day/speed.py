@@ -34,6 +34,7 @@ from benchmarks.gpu_day.networks import (
     random_network,
     random_tiles,
 )
+from export.torch_engine.recorded import Recorded
 from train.students.network import PatchMapNetwork
 
 WEIGHTS = "speed_teacher.safetensors"
@@ -176,7 +177,7 @@ def _time_case(
                 if recorded is not None:
                     timing = time_step(recorded.launch, device=device, budget_s=effort.step_s)
                     whole = time_whole(recorded.whole, budget_s=effort.step_s)
-                    found = recorded.maps.clone()
+                    found = recorded.found.clone()
                 else:
                     timing = time_step(
                         lambda: step(tiles),  # noqa: B023
@@ -204,40 +205,3 @@ def _time_case(
             )
             title = f"{case.image_size} px, {case.tiles} at once, {case.precision}, {way}"
             journal.add(title, row)
-
-
-class Recorded:
-    """A network recorded as one CUDA graph, with memory for its tiles and maps.
-
-    Args:
-        network: Takes tiles and gives maps; it must not wait for the device.
-        tiles: An example; the graph reads its tiles from a copy.
-
-    Attributes:
-        maps: Where the maps stand after a launch.
-    """
-
-    def __init__(self, network: Callable[[Tensor], Tensor], tiles: Tensor) -> None:
-        self._tiles = tiles.clone()
-        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                network(self._tiles)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self.maps = network(self._tiles)
-        self._host_tiles = tiles.cpu().pin_memory()
-        self._host_maps = torch.empty_like(self.maps, device="cpu").pin_memory()
-
-    def launch(self) -> None:
-        """Enqueue it."""
-        self._graph.replay()
-
-    def whole(self) -> None:
-        """From the host's memory to the host's memory; waits."""
-        self._tiles.copy_(self._host_tiles, non_blocking=True)
-        self._graph.replay()
-        self._host_maps.copy_(self.maps, non_blocking=True)
-        torch.cuda.synchronize()

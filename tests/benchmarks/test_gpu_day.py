@@ -8,12 +8,9 @@ import pytest
 
 from benchmarks.gpu_day.collect import collect
 from benchmarks.gpu_day.journal import Journal
-from benchmarks.gpu_day.onnx_in_torch import OnnxInTorch
 from benchmarks.gpu_day.payload import split
 from benchmarks.gpu_day.run import run
-from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError, OptionError
-from runtime.models.exported_model import ExportedModel
 
 MIB = 1 << 20
 
@@ -64,16 +61,3 @@ def test_a_part_that_fails_is_told_and_what_it_found_before_is_kept(tmp_path: Pa
 def test_a_folder_without_any_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no file of a part"):
         collect(tmp_path)
-
-
-def test_the_exported_graph_gives_the_same_maps_in_pytorch_as_in_openvino(
-    exported: ExportedModel,
-) -> None:
-    width, height = exported.manifest.tile_wh
-    tiles = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
-    slots = np.zeros(2, np.int32)
-    in_torch = OnnxInTorch(exported.onnx_path, device="cpu")
-    in_openvino = OpenVINOEngine(exported.onnx_path)
-    found, right = in_torch.infer(tiles, slots), in_openvino.infer(tiles, slots)
-    in_openvino.close()
-    assert np.abs(found - right).max() < 1e-4

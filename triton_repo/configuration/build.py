@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from runtime.engines.network import ONNX_NAME
 from runtime.engines.tensorrt.manifest import PLAN_NAME, BuiltEngine
@@ -22,11 +23,14 @@ from triton_repo.configuration.configs import (
     cpu_configs,
     model_configs,
     to_text,
+    torch_configs,
 )
 from triton_repo.python_models.entry import shim_text
 
 DEFAULT_REPOSITORY = Path("triton_repo") / "models"
 CPU = "cpu"
+TORCH = {"cpu": "torch-cpu", "gpu": "torch-gpu"}
+"""Names of the configurations by which PyTorch serves, by device."""
 VERSION = "1"
 
 
@@ -43,7 +47,8 @@ def build_repository(
     """Write a model repository that serves the exported model, and check it.
 
     The production configuration serves a TensorRT engine; with `--model-config-name=cpu` the same
-    repository serves the ONNX through OpenVINO.
+    repository serves the ONNX through OpenVINO, and with `torch-gpu` or `torch-cpu` through
+    PyTorch, if the settings name a precision for it.
 
     Args:
         model: The exported model.
@@ -57,7 +62,7 @@ def build_repository(
 
     Raises:
         OptionError: `out` exists and overwriting was not asked for, or its path has a space.
-            The scale cannot be had.
+            The scale cannot be had. The model was not exported in the precision for PyTorch.
             The engine takes fewer tiles at once than are asked for.
         ModelError: The repository does not hold together.
     """
@@ -67,6 +72,9 @@ def build_repository(
     manifest = engine.manifest if engine is not None else None
     if engine is not None:
         settings = settings.for_engine(engine.manifest.profile, name=str(engine.folder))
+    parts = {ONNX_NAME, MANIFEST_NAME}
+    if settings.torch_precision is not None:
+        parts.add(model.path_of(settings.torch_precision).name)
     specs = TensorSpecs(tile_wh=model.manifest.tile_wh, grid_wh=model.manifest.grid_wh)
     with atomic_folder(out, marker=ENSEMBLE, replace=overwrite) as temporary:
         production = model_configs(specs, settings, engine_manifest=manifest)
@@ -75,8 +83,10 @@ def build_repository(
             # Git and some copying tools leave out empty folders, and Triton needs the ensemble's.
             (temporary / name / VERSION / ".keep").touch()
             atomic_write(temporary / name / "config.pbtxt", to_text(config))
-        for name, config in cpu_configs(specs, settings).items():
-            atomic_write(temporary / name / "configs" / f"{CPU}.pbtxt", to_text(config))
+        custom = _custom_configs(specs, settings)
+        for config_name, configs in custom.items():
+            for name, config in configs.items():
+                atomic_write(temporary / name / "configs" / f"{config_name}.pbtxt", to_text(config))
         for name in (PREPROCESS, ENGINE, POSTPROCESS):
             atomic_write(temporary / name / VERSION / "model.py", shim_text(name))
         shutil.copytree(
@@ -88,11 +98,20 @@ def build_repository(
             card = served.card.at_scale(scale, force=force_scale)
             change_card(store, card, based_on=served.version or 0)
         version = temporary / ENGINE / VERSION
-        for part in (ONNX_NAME, MANIFEST_NAME):
+        for part in sorted(parts):
             shutil.copyfile(model.folder / part, version / part)
         if engine is not None:
             shutil.copyfile(engine.plan_path, version / PLAN_NAME)
             write_json(version / SERVED_MANIFEST_NAME, engine.manifest)
-        for config_name in (CPU,) if engine is None else (CPU, None):
-            check_repository(temporary, config_name=config_name)
+        for checked in (*custom, *(() if engine is None else (None,))):
+            check_repository(temporary, config_name=checked)
     return out
+
+
+def _custom_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, dict[str, Any]]:
+    """By the name for `--model-config-name`, and then by model."""
+    configs = {CPU: cpu_configs(specs, settings)}
+    if settings.torch_precision is not None:
+        for device, name in TORCH.items():
+            configs[name] = torch_configs(specs, settings, device=device)
+    return configs

@@ -32,6 +32,12 @@ def check_repository(repository: Path, *, config_name: str | None = None) -> Non
     )
     if not folders:
         raise ModelError(f"{repository} is no model repository; fill one with l2bt repository")
+    is_custom = config_name is not None
+    if is_custom and not any(_custom_path(folder, config_name).is_file() for folder in folders):
+        raise ModelError(
+            f"{repository} has no configuration {config_name!r}; fill it again with l2bt "
+            "repository, for torch-cpu and torch-gpu with --torch-precision"
+        )
     configs = {folder.name: _read_config(folder, config_name) for folder in folders}
     problems = [
         f"{folder.name}: {problem}"
@@ -48,7 +54,7 @@ def check_repository(repository: Path, *, config_name: str | None = None) -> Non
 def _read_config(folder: Path, config_name: str | None) -> Any:
     text_format: Any = require("google.protobuf.text_format")
     protobuf: Any = require("tritonclient.grpc.model_config_pb2")
-    path = folder / "configs" / f"{config_name}.pbtxt"
+    path = _custom_path(folder, config_name)
     if config_name is None or not path.is_file():
         path = folder / "config.pbtxt"
     try:
@@ -57,6 +63,10 @@ def _read_config(folder: Path, config_name: str | None) -> Any:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is no model configuration: {error}") from error
+
+
+def _custom_path(folder: Path, config_name: str | None) -> Path:
+    return folder / "configs" / f"{config_name}.pbtxt"
 
 
 def _folder_problems(folder: Path, config: Any) -> Iterator[str]:

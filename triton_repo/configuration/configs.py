@@ -6,7 +6,7 @@ batch is 0); the engine batches, so that tiles of concurrent requests run togeth
 
 import json
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -33,6 +33,10 @@ from runtime.products.store.product_store import ENSEMBLE
 PREPROCESS, ENGINE, POSTPROCESS = "preprocess", "engine", "postprocess"
 _MOST_TILES = 128
 _LONGEST_WAIT_US = 3_600_000_000
+# So many tiles are one batch of each size that the engine of PyTorch knows, each recorded then.
+_TORCH_WARM_UP_TILES = 15
+TorchPrecision: TypeAlias = Literal["fp16", "fp32"]
+"""Of the network that PyTorch serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,9 @@ class RepositorySettings:
         cpu_threads: Threads of each of them; 0 for all cores.
         gpu_instances: Execution contexts of the engine on a GPU, which overlap copies and work.
         cuda_graphs: On a GPU, launch small batches as recorded CUDA graphs.
+        torch_precision: "fp16" or "fp32" adds what serving by PyTorch needs, for a GPU without
+            TensorRT: the exported network in that precision, and configurations for l2bt serve
+            --engine torch. Left out if none is named.
     """
 
     max_batch_tiles: int | None = None
@@ -69,6 +76,7 @@ class RepositorySettings:
     cpu_threads: int = 0
     gpu_instances: int = 1
     cuda_graphs: Annotated[bool, Parameter(negative="--no-cuda-graphs")] = True
+    torch_precision: TorchPrecision | None = None
 
     def __post_init__(self) -> None:
         counts = ("max_queue_requests", "image_instances", "cpu_instances", "gpu_instances")
@@ -83,6 +91,10 @@ class RepositorySettings:
             raise OptionError(f"max_megapixels is {self.max_megapixels}; expected more than 0")
         if self.cpu_precision not in ("f32", "bf16"):
             raise OptionError(f"cpu_precision is {self.cpu_precision!r}; expected 'f32' or 'bf16'")
+        if self.torch_precision not in (None, "fp16", "fp32"):
+            raise OptionError(
+                f"torch_precision is {self.torch_precision!r}; expected 'fp16' or 'fp32'"
+            )
 
     def for_engine(self, profile: TileProfile, *, name: str) -> "RepositorySettings":
         """The same for a TensorRT engine, whose largest batch is the limit.
@@ -254,6 +266,31 @@ def cpu_configs(specs: TensorSpecs, settings: RepositorySettings) -> dict[str, A
     postprocess = model_configs(specs, settings)[POSTPROCESS]
     postprocess.parameters["engine"].string_value = f"openvino cpu {settings.cpu_precision}"
     return {PREPROCESS: _preprocess(specs, settings), ENGINE: engine, POSTPROCESS: postprocess}
+
+
+def torch_configs(
+    specs: TensorSpecs, settings: RepositorySettings, *, device: str
+) -> dict[str, Any]:
+    """What differs with the configurations `torch-cpu` and `torch-gpu`: PyTorch runs the engine.
+
+    Args:
+        specs: The tensors.
+        settings: What may be chosen; `torch_precision` is named.
+        device: "cpu" or "gpu".
+    """
+    assert settings.torch_precision is not None
+    configs = cpu_configs(specs, settings)
+    engine = configs[ENGINE]
+    engine.instance_group[0].count = 1
+    engine.parameters["library"].string_value = "torch"
+    engine.parameters["device"].string_value = device
+    engine.parameters["precision"].string_value = settings.torch_precision
+    if device == "gpu":
+        for tiles in sorted({1, min(_TORCH_WARM_UP_TILES, _most_tiles(settings))}):
+            _warm_up(engine, specs.engine_inputs, tiles)
+    described = f"pytorch {device} {settings.torch_precision}"
+    configs[POSTPROCESS].parameters["engine"].string_value = described
+    return configs
 
 
 def to_text(config: Any) -> str:

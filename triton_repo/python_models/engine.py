@@ -1,10 +1,12 @@
 """Step 2 where Triton's TensorRT backend does not take it.
 
 Without a GPU: the same tensors as the TensorRT engine, the same ONNX by OpenVINO. With one: a
-TensorRT engine in process, whose students can be replaced while it is loaded.
+TensorRT engine in process, whose students can be replaced while it is loaded. On either, if it is
+named: the exported ONNX by PyTorch.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from runtime.engines.engine import FillableEngine
-from runtime.engines.network import INPUT_NAME, ONNX_NAME, OUTPUT_NAME, SLOT_NAME
+from runtime.engines.network import INPUT_NAME, ONNX_NAME, ONNX_NAMES, OUTPUT_NAME, SLOT_NAME
 from runtime.engines.openvino_engine import OpenVINOEngine
+from runtime.extras import from_another_room
 from runtime.models.bank_filler import BankFiller
 from runtime.models.exported_model import MANIFEST_NAME, Manifest
 from runtime.products.store.product_store import ProductStore
@@ -30,15 +33,19 @@ class TritonPythonModel:
         model = Path(args["model_repository"])
         version = model / args["model_version"]
         self._engine: FillableEngine
-        if parameters["device"] == "gpu":
-            self._engine, written = _open_tensorrt(version), {}
+        device, library = parameters["device"], parameters.get("library", "")
+        if library == "torch":
+            self._engine = _open_torch(version, parameters)
+        elif device == "gpu":
+            self._engine = _open_tensorrt(version)
         else:
             self._engine = OpenVINOEngine(
                 version / ONNX_NAME,
                 precision=parameters["precision"],
                 threads=int(parameters["threads"]) or None,
             )
-            written = read_json(version / MANIFEST_NAME, Manifest).written
+        in_plan = device == "gpu" and library != "torch"
+        written = {} if in_plan else read_json(version / MANIFEST_NAME, Manifest).written
         self._filler = BankFiller(ProductStore.of(model.parent), self._engine, written=written)
         self._update_bank()
         pb_utils.Logger.log_info(f"engine: {self._engine.description}")
@@ -78,6 +85,16 @@ def _open_tensorrt(version: Path) -> FillableEngine:
     from runtime.models.built_engines import open_here
 
     return TensorRTEngine(open_here(version))
+
+
+def _open_torch(version: Path, parameters: dict[str, str]) -> FillableEngine:
+    engine: FillableEngine = from_another_room("torch")(
+        version / ONNX_NAMES[parameters["precision"]],
+        device=parameters["device"],
+        # The server's environment leaves one thread to the libraries of image processing.
+        threads=int(parameters["threads"]) or os.cpu_count(),
+    )
+    return engine
 
 
 def _input(request: Any, name: str) -> Any:

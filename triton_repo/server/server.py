@@ -109,7 +109,7 @@ class ServerSettings:
 
 
 class TritonServer:
-    """A tritonserver process that serves one repository on the CPU; a context manager.
+    """A tritonserver process that serves one repository; a context manager.
 
     Example:
         >>> with TritonServer(Path("triton_repo/models")) as server:

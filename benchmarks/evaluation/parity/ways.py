@@ -122,7 +122,7 @@ def _open_exported(folder: Path, how: str, places: Places) -> EngineDetector:
 def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
     from export.emulated_engine import EmulatedHalfEngine
     from export.trace import bank_network, trace, write_half, write_naive_half
-    from train.reference import TorchEngine, load_network
+    from train.reference import ReferenceEngine, load_network
     from train.students.bundle import open_bundle
 
     bundle = open_bundle(folder)
@@ -135,7 +135,7 @@ def _open_bundle(folder: Path, how: str, places: Places) -> EngineDetector:
     if places.stress is not None:
         places.stress.apply(network)
     if not is_emulated:
-        return EngineDetector(TorchEngine(network, precision=how), SingleProduct(bundle.card))
+        return EngineDetector(ReferenceEngine(network, precision=how), SingleProduct(bundle.card))
     with tempfile.TemporaryDirectory() as temporary:
         fp32, fp16 = Path(temporary) / "fp32.onnx", Path(temporary) / "fp16.onnx"
         trace(bank_network(network), fp32)

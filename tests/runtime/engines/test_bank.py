@@ -22,7 +22,7 @@ from runtime.products.store.changes import activate, add_version
 from tests.parts.maps import is_same_map
 from tests.parts.products import variant
 from tests.parts.small import SMALL_IMAGE_SIZE
-from train.reference import TorchEngine, load_network
+from train.reference import ReferenceEngine, load_network
 from train.students.bank import StudentBank
 from train.students.bundle import ProductBundle
 from train.students.network import BankNetwork, PatchMapNetwork
@@ -96,7 +96,7 @@ def test_openvino_gives_the_maps_of_separate_models(bundle: ProductBundle, three
     found = engine.infer(given, slots)
     engine.close()
     for tile, slot in enumerate(slots):
-        alone = TorchEngine(PatchMapNetwork(teacher, pairs[slot]).eval(), precision="fp32")
+        alone = ReferenceEngine(PatchMapNetwork(teacher, pairs[slot]).eval(), precision="fp32")
         expected = alone.infer(given[tile : tile + 1])[0]
         assert is_same_map(found[tile], expected)
 
@@ -111,10 +111,10 @@ def test_products_without_a_judge_keep_a_bank_of_their_own_for_each_direction(
     trace(bank_network(plain, capacity=2), tmp_path / "plain.onnx")
     engine = OpenVINOEngine(tmp_path / "plain.onnx")
     given = tiles(2)
-    expected = TorchEngine(plain, precision="fp32").infer(given)
+    expected = ReferenceEngine(plain, precision="fp32").infer(given)
     assert np.abs(engine.infer(given) - expected).max() < 1e-5
     engine.fill(1, numbers(bundle.students))
-    expected = TorchEngine(load_network(bundle), precision="fp32").infer(given)
+    expected = ReferenceEngine(load_network(bundle), precision="fp32").infer(given)
     assert np.abs(engine.infer(given, np.array([1, 1], np.int32)) - expected).max() < 1e-4
     engine.close()
 
@@ -256,7 +256,7 @@ def test_slots_are_as_many_as_tiles() -> None:
 
 
 def test_a_bundle_refuses_other_slots_than_its_own(bundle: ProductBundle) -> None:
-    engine = TorchEngine(load_network(bundle), precision="fp32")
+    engine = ReferenceEngine(load_network(bundle), precision="fp32")
     with pytest.raises(ModelError, match="holds one product"):
         engine.infer(tiles(1), np.array([1], np.int32))
 
@@ -273,7 +273,7 @@ def test_an_engine_is_built_with_the_products_that_are_active(
     found = engine.infer(tiles(3), np.array([0, 1, 2], np.int32))
     engine.close()
     for slot, one in enumerate((bundle, bolt)):
-        alone = TorchEngine(load_network(one), precision="fp32")
+        alone = ReferenceEngine(load_network(one), precision="fp32")
         assert is_same_map(found[slot], alone.infer(tiles(3))[slot])
     assert np.isnan(found[2]).all()
 
