@@ -57,7 +57,8 @@ def repository(
         overwrite=overwrite,
     )
     products = ", ".join(sorted(exported.store.table().active)) or "no product yet"
-    print(f"serves {products} on {'CPU and GPU' if engine else 'a CPU'}")
+    by_torch = " and by PyTorch on either" if settings.torch_precision is not None else ""
+    print(f"serves {products} on {'CPU and GPU' if engine else 'a CPU'}{by_torch}")
     print(built)
 
 

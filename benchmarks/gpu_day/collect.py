@@ -42,7 +42,7 @@ def to_markdown(parts: dict[str, dict[str, Any]]) -> str:
     for name, part in parts.items():
         found = part["measurements"]
         lines += [f"## {name}", "", f"{part['seconds']:.0f} s.", ""]
-        lines += [_parity_table(found), _speed_table(found), _others(found)]
+        lines += [_parity_table(found), _speed_table(found), _engine_table(found), _others(found)]
         for step, text in part["failures"].items():
             lines.append(f"- **failed**: {step}: {text.strip().splitlines()[-1]}")
         lines.append("")
@@ -102,6 +102,25 @@ def _speed_table(found: dict[str, Any]) -> str:
     return table(head, rows) if rows else ""
 
 
+def _engine_table(found: dict[str, Any]) -> str:
+    head = ["network", "tiles", "way", "batches of", "from host to host, p50", "p90"]
+    head += ["tiles a second"]
+    rows = [
+        [
+            one["network"],
+            str(one["tiles"]),
+            one["way"],
+            ", ".join(map(str, one["batch_sizes"])),
+            f"{one['engine_p50_ms']:.2f} ms",
+            f"{one['engine_p90_ms']:.2f} ms",
+            f"{one['tiles_per_s']:.0f}",
+        ]
+        for one in found.values()
+        if isinstance(one, dict) and "engine_p50_ms" in one
+    ]
+    return table(head, rows) if rows else ""
+
+
 def _others(found: dict[str, Any]) -> str:
     """Whatever has no table of its own, as it stands in the JSON."""
     lines = []
@@ -109,7 +128,8 @@ def _others(found: dict[str, Any]) -> str:
         is_parity = isinstance(value, list) or (
             isinstance(value, dict) and "decision_flips" in value
         )
-        if is_parity or (isinstance(value, dict) and "times_limit" in value):
+        timed = ("times_limit", "engine_p50_ms")
+        if is_parity or (isinstance(value, dict) and any(name in value for name in timed)):
             continue
         lines.append(f"- {name}: `{msgspec.json.encode(value).decode()[:600]}`")
     return "\n".join([*lines, ""]) if lines else ""

@@ -50,8 +50,9 @@ def run(
     """Run parts one after the other, each into a JSON file.
 
     Args:
-        parts: Of reference, half, speed, exports, rtx, session. The last two need what half left,
-            and half needs what reference left.
+        parts: Of reference, half, speed, exports, engine, environment, serve, tests, rtx, session.
+            What half left is needed by engine, serve, rtx and session, and half needs what
+            reference left. The parts serve and tests are run by the Python that environment made.
         payload: What was brought.
         out: Takes the JSON files.
         work: For what parts leave for later ones.

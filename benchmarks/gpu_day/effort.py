@@ -36,6 +36,10 @@ class Effort:
         compared_steps: Updates that are taken on both devices and compared.
         images: Test images that ways are compared on.
         teacher_batches: Tiles at once for the teacher's rate.
+        engine_tiles: Tiles in one call of the engine.
+        clients: At the same time, of a server.
+        serve_s: How long each number of clients asks.
+        soak_requests: Of the long shift.
         speed_teacher: timm's name of the network whose speed is measured, with random weights.
         cases: What is timed, in order of worth.
         product_side: Of the matrices whose product is the limit.
@@ -48,6 +52,10 @@ class Effort:
     compared_steps: int = 100
     images: int = 24
     teacher_batches: tuple[int, ...] = (1, 4, 16, 64)
+    engine_tiles: tuple[int, ...] = (1, 4, 25)
+    clients: tuple[int, ...] = (1, 2, 4, 8, 16)
+    serve_s: float = 8
+    soak_requests: int = 10_000
     speed_teacher: str = "vit_base_patch14_reg4_dinov2"
     cases: tuple[Case, ...] = (
         Case(image_size=1036, tiles=1, ways=_ALL),
@@ -75,6 +83,10 @@ REHEARSAL = Effort(
     compared_steps=3,
     images=2,
     teacher_batches=(1, 2),
+    engine_tiles=(1, 3),
+    clients=(1, 2),
+    serve_s=1,
+    soak_requests=40,
     speed_teacher="vit_tiny_patch16_224",
     cases=(
         Case(image_size=64, tiles=1, ways=("autocast", "eager")),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from runtime.extras import require
 from train.settings import TeacherSettings
 from train.students.network import PatchMapNetwork
-from train.students.students import Students, normalised_distance
+from train.students.students import Students
 from train.teacher.teacher import Teacher, load_teacher
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,6 +35,8 @@ class HalfNetwork(nn.Module):
         for module in network.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 module.to(self._dtype)
+        if precision != "fp32":
+            self._keep_judges_sums()
 
     def forward(self, tiles: Tensor) -> Tensor:
         """(N, height, width, 3) uint8 tiles to (N, rows, columns) float32 patch maps."""
@@ -44,10 +46,16 @@ class HalfNetwork(nn.Module):
         with torch.autocast(tiles.device.type, self._dtype, enabled=half):
             ahead, back = students.forward_student(shallow), students.backward_student(deep)
         columns, rows = self.network.teacher.grid_wh
-        found = normalised_distance(ahead.float(), deep) * normalised_distance(
-            back.float(), shallow
-        )
+        found = students.anomaly(ahead.float(), back.float(), shallow, deep)
         return found.reshape(-1, rows, columns)
+
+    def _keep_judges_sums(self) -> None:
+        """Have a judge's products in half precision, and what it sums of them in FP32."""
+        for judge in (self.network.students.forward_judge, self.network.students.backward_judge):
+            for module in judge.modules() if judge is not None else ():
+                if isinstance(module, nn.Linear):
+                    module.register_forward_pre_hook(lambda _, given: given[0].to(self._dtype))
+                    module.register_forward_hook(lambda *given: given[-1].float())
 
 
 def random_weights(name: str, path: Path) -> None:

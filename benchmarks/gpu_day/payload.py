@@ -6,6 +6,8 @@
 | `teacher.safetensors` | a teacher's weights, those blocks that are used; the others are zero |
 | `data/` | good and test images of a product |
 | `wheels/` | packages that are missing there |
+| `serve/`, `tests/` | packages for the environment of the server and of the tests |
+| `rtx/` | TensorRT-RTX |
 | `code/` | this repository without results and pictures |
 """
 

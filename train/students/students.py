@@ -56,7 +56,19 @@ class Students(nn.Module):
         Returns:
             (...) float32: in 0 to 4 without a judge, and about 1 on good patches with one.
         """
-        ahead, back = self.forward_student(shallow), self.backward_student(deep)
+        return self.anomaly(
+            self.forward_student(shallow), self.backward_student(deep), shallow, deep
+        )
+
+    def anomaly(self, ahead: Tensor, back: Tensor, shallow: Tensor, deep: Tensor) -> Tensor:
+        """What `forward` gives, from the students' predictions.
+
+        Args:
+            ahead: (..., D) deep tokens as the forward student predicts them.
+            back: (..., D) shallow tokens as the backward student predicts them.
+            shallow: (..., D) teacher tokens of the shallower block.
+            deep: (..., D) teacher tokens of the deeper block.
+        """
         if self.forward_judge is None or self.backward_judge is None:
             return normalised_distance(ahead, deep) * normalised_distance(back, shallow)
         forward: Tensor = self.forward_judge(ahead, deep, shallow)

@@ -33,7 +33,8 @@ def load_tensorrt() -> tuple[ModuleType, Gpu]:
         raise MissingExtraError(
             f"TensorRT's Python bindings cannot be imported ({error}); on a Jetson install "
             "python3-libnvinfer and make the environment with --system-site-packages, on a server "
-            "pip install tensorrt, or use NVIDIA's container; trt_engines/ has a page for each"
+            "pip install tensorrt, or use NVIDIA's container; trt_engines/ has a page for each. "
+            "PyTorch runs the model without it: --engine torch"
         ) from error
     check_version(str(tensorrt.__version__))
     _check_driver(tensorrt, gpu)

@@ -96,7 +96,7 @@ def test_a_gpu_serves_what_the_cpu_serves(exported: ExportedModel, tmp_path: Pat
     with (
         TritonServer(models, ports, config_name=TORCH["gpu"]) as running,
         Client(running.grpc_address) as client,
-        Detector(exported.folder) as detector,
+        Detector(exported.folder, engine="torch") as detector,
     ):
         served, local = client.inspect(image), detector.inspect(image)
     assert served.engine == "pytorch gpu fp32"
