@@ -46,6 +46,12 @@ _PRODUCT_COMMANDS = {
     "trust": ("trust", "Take only bundles signed with this key, or another trusted one."),
 }
 
+_FEEDBACK_COMMANDS = {
+    "add": ("add", "Say of images whether the part is good."),
+    "list": ("list_parts", "List what was said, and what a server kept."),
+    "remove": ("remove", "Remove images and what was said of them."),
+}
+
 _BENCHMARKS = {
     "latency": (
         "load.latency.latency:latency",
@@ -121,6 +127,10 @@ def build_app() -> "App":
     for name, (function, summary) in _PRODUCT_COMMANDS.items():
         product.command(f"triton_repo.products.command:{function}", name=name, help=summary)
     app.command(product)
+    feedback = App(name="feedback", help="Keep what people say of a product's images.")
+    for name, (function, summary) in _FEEDBACK_COMMANDS.items():
+        feedback.command(f"runtime.feedback_command:{function}", name=name, help=summary)
+    app.command(feedback)
     benchmark = App(name="benchmark", help="Measure this machine; JSON, Markdown and pictures.")
     for name, (function, summary) in _BENCHMARKS.items():
         benchmark.command(f"benchmarks.{function}", name=name, help=summary)

@@ -98,13 +98,16 @@ def locked(path: Path, *, refusal: str | None = None) -> Iterator[None]:
         os.close(lock)
 
 
-def atomic_write(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+def atomic_write(
+    path: Path, content: bytes | str, *, mode: int = 0o644, lasting: bool = False
+) -> None:
     """Write a file under a temporary name beside its place, then rename it into place.
 
     Args:
         path: The file.
         content: What it shall hold.
         mode: Who may read and write it; until it stands in its place nobody but its owner may.
+        lasting: Wait until it is on the disk, so that a power cut does not take it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -113,6 +116,9 @@ def atomic_write(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
     finally:

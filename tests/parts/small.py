@@ -1,6 +1,9 @@
 """Small parts that need no files: an image, a card."""
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from runtime.geometry.geometry import GeometrySettings
 from runtime.images.decode import ImageArray
@@ -28,3 +31,9 @@ def make_card(**changes: object) -> ProductCard:
 
 def random_image(height: int, width: int, seed: int = 0) -> ImageArray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def png(seed: int = 0, *, height: int = 40, width: int = 60) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(random_image(height, width, seed)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""What people and servers say of a product's images: kept, reviewed, and learned from."""
