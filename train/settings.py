@@ -19,7 +19,13 @@ RECIPES = get_args(Recipe)
 GeometryChoice = Literal["auto", "square", "fitted", "tiles"]
 _PAPER_EPOCHS = 50
 _EDGE_STEPS = 3000
+# More updates of few patches take longer and find no more; train/README.md has the figures.
+_EDGE_MOST_PASSES = 100
 _EDGE_HARDEST = 0.05
+_HELD_OUT = 0.1
+_FOLDS = 5
+# From here on held-out images are many enough, and folds would take long.
+_HELD_OUT_FROM_IMAGES = 200
 # Chosen on macaroni1's test images; see benchmarks/README.md.
 _EDGE_BORDER_WEIGHTS = (0.67, 0.82)
 
@@ -137,11 +143,18 @@ class FitSettings:
             that decays to zero, and learns a judge of the residuals; "paper" trains on all patches
             at one rate, and multiplies both directions' distances.
         epochs: Passes over all patches; 50 by default for the paper's recipe. Excludes --steps.
-        steps: Student updates; 3,000 by default for the recipe "edge". Excludes --epochs.
+        steps: Student updates; 3,000 by default for the recipe "edge", and fewer where they would
+            be more than 100 passes. Excludes --epochs.
         batch_patches: Patches a student update.
         lr: Learning rate of Adam, and the first one where it decays.
         seed: Decides the students' first weights, the held-out images and the order of patches.
-        held_out: Share of the good images kept apart for the validation loss and the threshold.
+        held_out: Share of the good images kept apart for the threshold; a tenth where there are 200
+            or more. Excludes --folds.
+        folds: Find the threshold with all good images instead: they are dealt into so many folds,
+            and each is scored by students that are trained on the others; 5 where there are fewer
+            than 200 images. Learning takes as many times as long, and once more.
+        leave_out_unlike: Learn and calibrate without good images that are unlike all others; which
+            they are, and from which score on, is printed either way.
     """
 
     recipe: Recipe = "edge"
@@ -150,7 +163,9 @@ class FitSettings:
     batch_patches: int = 1024
     lr: float = 1e-3
     seed: int = 115
-    held_out: float = 0.1
+    held_out: float | None = None
+    folds: int | None = None
+    leave_out_unlike: bool = False
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
@@ -163,7 +178,11 @@ class FitSettings:
                 raise OptionError(f"{name} is {value}; expected at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise OptionError(f"lr is {self.lr}; expected a positive number such as 1e-3")
-        if not 0 < self.held_out < 1:
+        if self.held_out is not None and self.folds is not None:
+            raise OptionError("--held-out and --folds exclude each other; give one of them")
+        if self.folds is not None and self.folds < 2:
+            raise OptionError(f"folds is {self.folds}; expected at least 2")
+        if self.held_out is not None and not 0 < self.held_out < 1:
             raise OptionError(f"held_out is {self.held_out}; expected a share between 0 and 1")
 
     def total_steps(self, patches: int) -> int:
@@ -171,8 +190,28 @@ class FitSettings:
         if self.steps is not None:
             return self.steps
         if self.epochs is None and self.recipe == "edge":
-            return _EDGE_STEPS
+            return min(_EDGE_STEPS, _EDGE_MOST_PASSES * self.steps_per_epoch(patches))
         return (self.epochs or _PAPER_EPOCHS) * self.steps_per_epoch(patches)
+
+    def folds_of(self, images: int) -> int | None:
+        """How many folds so many good images are dealt into; None if some are held out instead."""
+        if self.held_out is not None or (self.folds is None and images >= _HELD_OUT_FROM_IMAGES):
+            return None
+        return min(self.folds or _FOLDS, images)
+
+    def images_held_out(self, images: int) -> int:
+        """How many of so many good images are held out."""
+        if self.folds_of(images) is not None:
+            return 0
+        return min(max(1, round((self.held_out or _HELD_OUT) * images)), images - 1)
+
+    @property
+    def takes_last(self) -> bool:
+        """Whether the students of the last update are taken, and not the best seen.
+
+        Then no image has a part in choosing them, and what held-out images score is not flattered.
+        """
+        return self.recipe == "edge"
 
     @property
     def hardest(self) -> float:

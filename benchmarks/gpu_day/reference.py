@@ -84,7 +84,8 @@ def _train(folder: Path, payload: Payload, work: Path, device: str, steps: int) 
     options = [*("--data", folder / payload.data), *("--teacher", payload.teacher)]
     options += ["--teacher-weights", folder / payload.teacher_file]
     options += ["--layers", *payload.layers, *("--image-size", payload.image_size)]
-    options += ["--device", device, *("--steps", steps), *("--out", work / BUNDLE), "--overwrite"]
+    options += ["--device", device, *("--steps", steps), *("--held-out", 0.1)]
+    options += ["--out", work / BUNDLE, "--overwrite"]
     if payload.product:
         options += ["--product", payload.product]
     command = [sys.executable, "-m", "l2bt", "train", *map(str, options)]

@@ -54,7 +54,8 @@ class Threshold:
         method: How the two were found, in words.
         good_images: Number of good images that they rest on.
         false_alarm_rate: The highest share of good images that `image_score` lets be judged
-            defective; None if none is guaranteed.
+            defective; None if none can be told. It is guaranteed by images that were held out, and
+            expected, not guaranteed, with images in folds: `method` says which.
         region_false_alarm_rate: The same for good images with a region.
     """
 
@@ -86,6 +87,8 @@ class Calibration:
         residuals: The mean of each one's patch maps, against which drift is watched; empty in cards
             that were written before it was kept.
         seen_in_training: Whether the students were trained on them; then nothing is guaranteed.
+        folds: Into how many folds they were dealt, each scored by students that were trained on the
+            others; None where the product's own students scored them.
     """
 
     images: tuple[str, ...]
@@ -93,6 +96,7 @@ class Calibration:
     peaks: tuple[float, ...]
     residuals: tuple[float, ...] = ()
     seen_in_training: bool = False
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         counts = {len(self.images), len(self.scores), len(self.peaks)}

@@ -61,13 +61,17 @@ def conformal_rank(images: int, false_alarm_rate: float | None) -> int:
 
 
 def calibrate(
-    images: Iterable[tuple[str, float, float, float]], *, seen_in_training: bool = False
+    images: Iterable[tuple[str, float, float, float]],
+    *,
+    seen_in_training: bool = False,
+    folds: int | None = None,
 ) -> Calibration:
     """Collect the evidence of good images.
 
     Args:
         images: Name, score, highest map value and mean residual of each, of at least one.
         seen_in_training: Whether the students were trained on them.
+        folds: Into how many folds they were dealt, if students of the other folds scored them.
     """
     names, scores, peaks, residuals = zip(*images, strict=True)
     return Calibration(
@@ -76,6 +80,7 @@ def calibrate(
         peaks=peaks,
         residuals=residuals,
         seen_in_training=seen_in_training,
+        folds=folds,
     )
 
 
@@ -111,7 +116,7 @@ def choose_threshold(
     return Threshold(
         image_score=_ranked(calibration.scores, image_rank),
         pixel_value=_ranked(calibration.peaks, pixel_rank),
-        method=_method(count, image_rank, pixel_rank, seen=calibration.seen_in_training),
+        method=_method(calibration, image_rank, pixel_rank),
         good_images=count,
         false_alarm_rate=None if calibration.seen_in_training else 1 - image_rank / (count + 1),
         region_false_alarm_rate=(
@@ -124,16 +129,25 @@ def _ranked(values: Sequence[float], rank: int) -> float:
     return sorted(values)[rank - 1]
 
 
-def _method(count: int, image_rank: int, pixel_rank: int, *, seen: bool) -> str:
+def _method(calibration: Calibration, image_rank: int, pixel_rank: int) -> str:
+    count = len(calibration.scores)
     place = f"number {image_rank} of {count} good images by score"
     peak = f"number {pixel_rank} by highest map value"
-    if seen:
+    rates = f"{1 - image_rank / (count + 1):.2%}", f"{1 - pixel_rank / (count + 1):.2%}"
+    if calibration.folds is not None:
+        return (
+            f"{place}, {peak}, each scored by students trained on the other folds of "
+            f"{calibration.folds}; expected, not guaranteed: a good part that is like them exceeds "
+            f"the first with a probability of about {rates[0]}, and has a region with one of about "
+            f"{rates[1]}"
+        )
+    if calibration.seen_in_training:
         return (
             f"{place}, {peak}; the students were trained on them, so no false-alarm rate is "
             "guaranteed: expect more than one in that many"
         )
     return (
         f"{place}, {peak}, none of them trained on; a good part that is like them exceeds the "
-        f"first with a probability of at most {1 - image_rank / (count + 1):.2%}, and has a "
-        f"region with one of at most {1 - pixel_rank / (count + 1):.2%}"
+        f"first with a probability of at most {rates[0]}, and has a "
+        f"region with one of at most {rates[1]}"
     )

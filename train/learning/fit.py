@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from runtime.errors import OptionError, TrainingError
 from train.learning.loggers import TrainingLog
+from train.learning.patches import Patches, Tokens, as_patches
 from train.settings import FitSettings
 from train.students.students import Students
 
@@ -26,36 +27,46 @@ Watch = Callable[[int, dict[str, Tensor]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """The best students seen, and how they did."""
+    """The students, and how they did.
+
+    Attributes:
+        students: Those of the last update, or of the recipe "paper" the best seen.
+        steps: Updates.
+        best_step: The update after which they were as they are.
+        train_loss: Of the last update.
+        validation_loss: Of the students on the held-out images; None if there were none.
+    """
 
     students: Students
     steps: int
     best_step: int
     train_loss: float
-    validation_loss: float
+    validation_loss: float | None
 
 
 def fit(
-    train_tokens: npt.NDArray[np.float16],
-    validation_tokens: npt.NDArray[np.float16],
+    train_tokens: Tokens | Patches,
+    validation_tokens: Tokens | None,
     settings: FitSettings,
     *,
     state_path: Path,
     device: str = "cpu",
     log: TrainingLog | None = None,
     watch: Watch | None = None,
+    desc: str = "students",
 ) -> FitResult:
     """Train the students, from the start or from the state that an interrupted run left.
 
     Args:
-        train_tokens: (images, T, 2, D) float16.
-        validation_tokens: The same of the held-out images.
+        train_tokens: (images, T, 2, D) float16, or patches of such.
+        validation_tokens: The same of the held-out images, if there are any.
         settings: How to train.
         state_path: Where the state is kept, every 250 steps: no more is lost when the process is
             interrupted or killed, and the state is never one from the middle of an update.
         device: Where the students train.
         log: Where losses are sent, if anywhere.
         watch: Called every 250 steps and at the end; it must leave the state as it is.
+        desc: What the progress bar says.
 
     Raises:
         TrainingError: The loss is NaN or infinite.
@@ -64,7 +75,7 @@ def fit(
     trainer = Trainer(train_tokens, validation_tokens, settings, device=device)
     if state_path.is_file():
         trainer.load(state_path)
-    return trainer.run(state_path, log=log, watch=watch)
+    return trainer.run(state_path, log=log, watch=watch, desc=desc)
 
 
 def new_students(dimension: int, settings: FitSettings, device: str = "cpu") -> Students:
@@ -111,19 +122,21 @@ class Trainer:
 
     def __init__(
         self,
-        train_tokens: npt.NDArray[np.float16],
-        validation_tokens: npt.NDArray[np.float16],
+        train_tokens: Tokens | Patches,
+        validation_tokens: Tokens | None,
         settings: FitSettings,
         *,
         device: str = "cpu",
     ) -> None:
         self.settings = settings
         self.device = torch.device(device)
-        self.patches = _as_patches(train_tokens)
-        self.validation = self._validation_batch(_as_patches(validation_tokens))
+        self.patches = as_patches(train_tokens)
+        self.validation = (
+            None if validation_tokens is None else self._validation_batch(validation_tokens)
+        )
         self.total_steps = settings.total_steps(len(self.patches))
         self.steps_per_epoch = settings.steps_per_epoch(len(self.patches))
-        self.students = new_students(train_tokens.shape[-1], settings, device)
+        self.students = new_students(self.patches.dimension, settings, device)
         self.optimiser = torch.optim.Adam(self.students.parameters(), lr=settings.lr)
         self.step = 0
         self.best_step = 0
@@ -133,12 +146,17 @@ class Trainer:
         self._order: tuple[int, Tensor] | None = None
 
     def run(
-        self, state_path: Path, *, log: TrainingLog | None = None, watch: Watch | None = None
+        self,
+        state_path: Path,
+        *,
+        log: TrainingLog | None = None,
+        watch: Watch | None = None,
+        desc: str = "students",
     ) -> FitResult:
         """Update until all steps are done; see `fit`."""
         self.students.train()
         progress = tqdm(
-            total=self.total_steps, initial=self.step, desc="students", unit="step", smoothing=0.05
+            total=self.total_steps, initial=self.step, desc=desc, unit="step", smoothing=0.05
         )
         with progress:
             while self.step < self.total_steps:
@@ -146,7 +164,10 @@ class Trainer:
                 progress.update()
                 if self.step % VALIDATE_EVERY_STEPS == 0 or self.step == self.total_steps:
                     loss = self._validate()
-                    progress.set_postfix(train=f"{self.train_loss:.4f}", held_out=f"{loss:.4f}")
+                    losses = {"train": f"{self.train_loss:.4f}"}
+                    if loss is not None:
+                        losses["held_out"] = f"{loss:.4f}"
+                    progress.set_postfix(losses)
                     if log is not None:
                         log.losses(self.step, train=self.train_loss, validation=loss)
                     self.save(state_path)
@@ -158,7 +179,7 @@ class Trainer:
             steps=self.step,
             best_step=self.best_step,
             train_loss=self.train_loss,
-            validation_loss=self.best_loss,
+            validation_loss=None if self.validation is None else self.best_loss,
         )
 
     def save(self, path: Path) -> None:
@@ -247,23 +268,28 @@ class Trainer:
         return self._order[1]
 
     @torch.no_grad()
-    def _validate(self) -> float:
-        shallow, deep = self.validation[:, 0], self.validation[:, 1]
-        loss = float(self.students.loss(shallow, deep, hardest=self.settings.hardest))
-        self._require_finite(loss, "validation")
-        if loss < self.best_loss:
-            self.best_loss, self.best_step = loss, self.step
+    def _validate(self) -> float | None:
+        loss = None
+        if self.validation is not None:
+            shallow, deep = self.validation[:, 0], self.validation[:, 1]
+            loss = float(self.students.loss(shallow, deep, hardest=self.settings.hardest))
+            self._require_finite(loss, "validation")
+        if self.settings.takes_last or loss is None or loss < self.best_loss:
+            self.best_loss = math.inf if loss is None else loss
+            self.best_step = self.step
             state = self.students.state_dict()
             self.best_state = {key: value.detach().clone() for key, value in state.items()}
         return loss
 
-    def _validation_batch(self, patches: npt.NDArray[np.float16]) -> Tensor:
+    def _validation_batch(self, tokens: Tokens) -> Tensor:
+        patches = as_patches(tokens)
         count = min(len(patches), _VALIDATION_PATCHES)
         chosen = np.random.default_rng(self.settings.seed).choice(len(patches), count, False)
-        return torch.from_numpy(patches[np.sort(chosen)].astype(np.float32)).to(self.device)
+        rows = patches.take(np.sort(chosen)).astype(np.float32)
+        return torch.from_numpy(rows).to(self.device)
 
     def _tokens(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        batch = torch.from_numpy(self.patches[rows]).to(self.device, torch.float32)
+        batch = torch.from_numpy(self.patches.take(rows)).to(self.device, torch.float32)
         return batch[:, 0], batch[:, 1]
 
     def _require_finite(self, loss: float, kind: str) -> None:
@@ -272,8 +298,3 @@ class Trainer:
                 f"the {kind} loss is {loss} at step {self.step}; nothing was written: "
                 f"try a lower --lr than {self.settings.lr}"
             )
-
-
-def _as_patches(tokens: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """(images, T, 2, D) to (images * T, 2, D), still on disk."""
-    return tokens.reshape(-1, *tokens.shape[2:])

@@ -1,6 +1,7 @@
 """The features of a product's good images: some to train on, and the rest held out."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class GoodFeatures:
     Attributes:
         cache: Teacher tokens of all good images.
         samples: The images, in the cache's order: those held out are the last.
-        first_held_out: The first image that is not trained on.
+        first_held_out: The first image that is not trained on; their number if all are.
     """
 
     cache: FeatureCache
@@ -39,6 +40,11 @@ class GoodFeatures:
         """Tokens to train on."""
         return self.cache.tokens[: self.cache.first_tile[self.first_held_out]]
 
+    def tiles_of(self, images: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Numbers of the tiles of these images."""
+        bounds = self.cache.first_tile
+        return np.concatenate([np.arange(bounds[one], bounds[one + 1]) for one in images])
+
     @property
     def held_out_tokens(self) -> npt.NDArray[np.float16]:
         """Tokens for the validation loss and the threshold."""
@@ -47,6 +53,8 @@ class GoodFeatures:
 
 def order_held_out_last(dataset: Dataset, settings: FitSettings) -> tuple[list[Sample], int]:
     """The good images with those held out at the end, so that both are slices of one cache.
+
+    Where the images are dealt into folds, none is held out, and each fold is a slice.
 
     Returns:
         The images, and how many of them are held out.
@@ -60,7 +68,7 @@ def order_held_out_last(dataset: Dataset, settings: FitSettings) -> tuple[list[S
             f"{dataset.product} has {count} good image(s) to learn from; expected at least 2: one "
             "to train on and one to find the threshold with"
         )
-    held_out = min(max(1, round(settings.held_out * count)), count - 1)
+    held_out = settings.images_held_out(count)
     order = np.random.default_rng(settings.seed).permutation(count)
     return [dataset.train[number] for number in order], held_out
 

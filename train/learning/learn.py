@@ -3,7 +3,6 @@
 import logging
 import platform
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -13,20 +12,18 @@ from tqdm import tqdm
 from runtime.errors import OptionError, TrainingError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
-from runtime.products.card import CARD_NAME, Calibration, ProductCard, check_product_name
+from runtime.products.card import CARD_NAME, ProductCard, check_product_name
 from runtime.products.conformal import calibrate, check_false_alarm_rate, choose_threshold
 from runtime.products.trained_images import evidence_of, image_digest
 from runtime.storage.atomic_write import check_replaceable, locked
 from train.data.dataset import Dataset
+from train.learning.cross_calibration import CrossCalibration, ScoredImage
 from train.learning.fit import FitResult, fit
-from train.learning.good_features import (
-    GoodFeatures,
-    cached_patch_maps,
-    good_features,
-    order_held_out_last,
-)
+from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
 from train.learning.learn_judge import JudgeReport, learn_judge
 from train.learning.loggers import open_log
+from train.learning.patches import Patches
+from train.learning.unlike_images import MOST_SHOWN, PICTURE_NAME, find_unlike
 from train.settings import (
     FitSettings,
     GeometryOptions,
@@ -35,7 +32,6 @@ from train.settings import (
     WorkSettings,
 )
 from train.students.bundle import ProductBundle, write_bundle
-from train.students.students import Students
 from train.teacher.teacher import load_teacher
 
 logger = logging.getLogger("l2bt.train")
@@ -106,16 +102,24 @@ def _learn_alone(
 ) -> ProductBundle:
     folder = work.folder_for(out)
     features_folder, state_path = folder / "features", folder / "state.pt"
+    folds_folder = folder / "folds"
     check_product_name(dataset.product)
     check_replaceable(out, replace=work.overwrite, marker=CARD_NAME)
-    if state_path.exists() and not work.resume:
+    if (state_path.exists() or folds_folder.exists()) and not work.resume:
         raise OptionError(
             f"an interrupted run lies in {folder}; go on with it by --resume, or delete the folder"
         )
     samples, held_out = order_held_out_last(dataset, fit_settings)
+    folds = fit_settings.folds_of(len(samples))
     for name, rate in rates.by_name.items():
         # Before the work, not after it.
-        check_false_alarm_rate(rate, held_out, name=name, remedy="Hold out more (--held-out)")
+        check_false_alarm_rate(
+            rate,
+            len(samples) if folds else held_out,
+            name=name,
+            remedy="Give more images" if folds else "Hold out more (--held-out)",
+        )
+    logger.info("threshold: %s", _how_calibrated(len(samples), held_out, folds))
     is_fitted = options.chosen(fit_settings.recipe) == "fitted"
     image_wh = dataset.usual_image_wh() if is_fitted else None
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
@@ -133,11 +137,30 @@ def _learn_alone(
         folder=features_folder,
         area=area,
     )
+    judging = CrossCalibration(
+        features=features,
+        settings=fit_settings,
+        geometry=settings,
+        area=area,
+        folder=folds_folder,
+        device=teacher_settings.device,
+    )
+    learned_from = list(range(features.first_held_out))
+    scored: list[ScoredImage] = []
+    unlike: list[ScoredImage] = []
+    if folds is not None:
+        scored = judging.run(learned_from, folds=folds)
+        unlike = _unlike(scored)
+        if unlike and fit_settings.leave_out_unlike:
+            left_out = {one.number for one in unlike}
+            learned_from = [one for one in learned_from if one not in left_out]
+            scored = judging.run(learned_from, folds=min(folds, len(learned_from)))
+    patches = Patches.of(features.cache.tokens, features.tiles_of(learned_from))
     log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
     try:
         result = fit(
-            features.train_tokens,
-            features.held_out_tokens,
+            patches,
+            features.held_out_tokens if held_out else None,
             fit_settings,
             state_path=state_path,
             device=teacher_settings.device,
@@ -150,12 +173,20 @@ def _learn_alone(
         if log is not None:
             log.close()
     judge = (
-        learn_judge(result.students, features.train_tokens, seed=fit_settings.seed)
+        learn_judge(result.students, patches, seed=fit_settings.seed)
         if fit_settings.recipe == "edge"
         else JudgeReport(learned=False, words="the paper's")
     )
     logger.info("judge: %s", judge.words)
-    calibration = _calibrate(features, result.students, settings, area)
+    if folds is None:
+        folds_folder.mkdir(exist_ok=True)
+        numbers = range(features.first_held_out, len(samples))
+        found = judging.score(result.students, numbers, maps=folds_folder)
+        scored = list(tqdm(found, desc="threshold", unit="image", total=held_out))
+        unlike = _unlike(scored)
+        if fit_settings.leave_out_unlike:
+            scored = [one for one in scored if one not in unlike]
+    calibration = calibrate((one.evidence for one in scored), folds=folds)
     logger.info(
         "%d student updates from the cache; the teacher saw each of the %d images once (%d of them "
         "in this run)",
@@ -163,28 +194,37 @@ def _learn_alone(
         len(samples),
         features.cache.teacher_images,
     )
+    threshold = choose_threshold(
+        calibration,
+        false_alarm_rate=rates.false_alarm_rate,
+        region_false_alarm_rate=rates.region_false_alarm_rate,
+        remedy="Give more good images (here, or by l2bt threshold --good)",
+    )
     card = ProductCard(
         product=dataset.product,
         teacher=teacher.card,
         geometry=settings,
         area=area,
         trained_scale=settings.scale,
-        threshold=choose_threshold(
-            calibration,
-            false_alarm_rate=rates.false_alarm_rate,
-            region_false_alarm_rate=rates.region_false_alarm_rate,
-        ),
+        threshold=threshold,
         calibration=calibration,
         students_sha256="",
         training=_evidence(
             dataset, data_fingerprint, fit_settings, teacher_settings, result, features
         )
-        | {"judge": judge.words}
-        | evidence_of(image_digest(one.content()) for one in samples[: len(samples) - held_out]),
+        | {"judge": judge.words, "unlike_images": len(unlike)}
+        | evidence_of(image_digest(samples[one].content()) for one in learned_from),
         versions=library_versions(),
     )
-    bundle = write_bundle(out, card, result.students, overwrite=work.overwrite)
+    pictures = {}
+    if unlike:
+        shown = unlike[:MOST_SHOWN]
+        pictures[PICTURE_NAME] = judging.picture(shown, pixel_threshold=threshold.pixel_value)
+    bundle = write_bundle(out, card, result.students, overwrite=work.overwrite, pictures=pictures)
+    if unlike:
+        logger.info("%s", _told(unlike, len(samples), fit_settings, out / PICTURE_NAME))
     state_path.unlink(missing_ok=True)
+    shutil.rmtree(folds_folder, ignore_errors=True)
     if not work.keep_features:
         shutil.rmtree(features_folder)
     return bundle
@@ -208,30 +248,35 @@ def _why(geometry: GeometrySettings, image_wh: tuple[int, int]) -> str:
     return words
 
 
+def _how_calibrated(images: int, held_out: int, folds: int | None) -> str:
+    if folds is None:
+        return f"from {held_out} of {images} good images, which are held out (--held-out)"
+    return (
+        f"from all {images} good images, each scored by students trained on the other "
+        f"{folds - 1} of {folds} folds (--folds); with --held-out it is quicker, and rests on fewer"
+    )
+
+
+def _unlike(scored: list[ScoredImage]) -> list[ScoredImage]:
+    """Those of the images that are unlike the others, the highest score first."""
+    found = find_unlike([one.score for one in scored])
+    return [scored[one] for one in found.numbers]
+
+
+def _told(unlike: list[ScoredImage], images: int, settings: FitSettings, picture: Path) -> str:
+    listed = ", ".join(f"{one.name} ({one.score:.3g})" for one in unlike[:MOST_SHOWN])
+    more = f" and {len(unlike) - MOST_SHOWN} more" if len(unlike) > MOST_SHOWN else ""
+    done = "left out" if settings.leave_out_unlike else "without them: --leave-out-unlike"
+    return (
+        f"{len(unlike)} of {images} good images are unlike the others (see {picture}): {listed}"
+        f"{more}; {done}"
+    )
+
+
 def library_versions() -> dict[str, str]:
     """Versions of what decides a training's numbers."""
     names = ("l2bt-edge", "torch", "timm", "numpy", "pillow", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
-
-
-def _calibrate(
-    features: GoodFeatures,
-    students: Students,
-    geometry: GeometrySettings,
-    area: InspectionArea | None,
-) -> Calibration:
-    cache = features.cache
-
-    def held_out() -> Iterator[tuple[str, float, float, float]]:
-        numbers = range(features.first_held_out, len(cache.image_sizes))
-        for number in tqdm(numbers, desc="threshold", unit="image"):
-            patch_maps = cached_patch_maps(cache.tokens_of(number), students, geometry.grid_wh)
-            cut = geometry.for_image(*cache.image_sizes[number], area=area)
-            pixel_map = cut.pixel_map(patch_maps)
-            residual = float(patch_maps.mean())
-            yield features.samples[number].name, pixel_map.score(), pixel_map.peak(), residual
-
-    return calibrate(held_out())
 
 
 def _evidence(

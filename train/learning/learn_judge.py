@@ -10,6 +10,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from runtime.products.students_file import EXPECTATION_WIDTH
+from train.learning.patches import Patches, Tokens, as_patches
 from train.students.judge import DirectionJudge, residual, unit_variance
 from train.students.students import Student, Students
 
@@ -42,20 +43,18 @@ class JudgeReport:
     words: str
 
 
-def learn_judge(
-    students: Students, train_tokens: npt.NDArray[np.float16], *, seed: int
-) -> JudgeReport:
+def learn_judge(students: Students, train_tokens: Tokens | Patches, *, seed: int) -> JudgeReport:
     """Give trained students a judge, learned from patches that they were trained on.
 
     Args:
         students: On the CPU; changed in place.
-        train_tokens: (tiles, T, 2, D) float16 of good images.
+        train_tokens: (tiles, T, 2, D) float16 of good images, or patches of such.
         seed: Decides the expectation's first weights and the order of its patches.
 
     Returns:
         What was learned, or why it was not: then the students are judged as in the paper.
     """
-    patches = _evenly(train_tokens.reshape(-1, *train_tokens.shape[2:]))
+    patches = _evenly(as_patches(train_tokens))
     dimension = patches.shape[-1]
     least = _LEAST_PATCHES_A_DIMENSION * dimension
     if len(patches) < least:
@@ -95,11 +94,10 @@ def learn_judge(
     )
 
 
-def _evenly(patches: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+def _evenly(patches: Patches) -> Tokens:
     """At most `_MOST_PATCHES`, from everywhere."""
-    if len(patches) <= _MOST_PATCHES:
-        return np.asarray(patches)
-    return np.asarray(patches[np.linspace(0, len(patches) - 1, _MOST_PATCHES).astype(np.int64)])
+    count = min(len(patches), _MOST_PATCHES)
+    return patches.take(np.linspace(0, len(patches) - 1, count).astype(np.int64))
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ TRACKERS = ("tensorboard", "wandb")
 class TrainingLog(Protocol):
     """Where training sends its losses."""
 
-    def losses(self, step: int, *, train: float, validation: float) -> None:
+    def losses(self, step: int, *, train: float, validation: float | None) -> None:
         """Record the losses at a step."""
 
     def close(self) -> None:
@@ -26,10 +26,11 @@ class TensorBoardLog:
         writer: Any = require("torch.utils.tensorboard")
         self._writer = writer.SummaryWriter(str(folder))
 
-    def losses(self, step: int, *, train: float, validation: float) -> None:
+    def losses(self, step: int, *, train: float, validation: float | None) -> None:
         """Record the losses at a step."""
         self._writer.add_scalar("loss/train", train, step)
-        self._writer.add_scalar("loss/validation", validation, step)
+        if validation is not None:
+            self._writer.add_scalar("loss/validation", validation, step)
 
     def close(self) -> None:
         """Write out what is pending."""
@@ -44,9 +45,10 @@ class WandbLog:
         folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(project="l2bt-edge", name=name, dir=str(folder))
 
-    def losses(self, step: int, *, train: float, validation: float) -> None:
+    def losses(self, step: int, *, train: float, validation: float | None) -> None:
         """Record the losses at a step."""
-        self._run.log({"loss/train": train, "loss/validation": validation}, step=step)
+        held_out = {} if validation is None else {"loss/validation": validation}
+        self._run.log({"loss/train": train, **held_out}, step=step)
 
     def close(self) -> None:
         """Write out what is pending."""

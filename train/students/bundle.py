@@ -1,5 +1,6 @@
 """The product bundle: what training leaves, `students.safetensors` with the card beside it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from runtime.errors import ModelError
+from runtime.images.decode import ImageArray
+from runtime.inspections.pictures import write_jpeg
 from runtime.products.card import CARD_NAME, ProductCard
 from runtime.products.students_file import STUDENTS_NAME, check_students
 from runtime.storage.atomic_write import atomic_folder, atomic_write, sha256_of_file
@@ -42,9 +45,21 @@ class ProductBundle:
 
 
 def write_bundle(
-    folder: Path, card: ProductCard, students: Students, *, overwrite: bool = False
+    folder: Path,
+    card: ProductCard,
+    students: Students,
+    *,
+    overwrite: bool = False,
+    pictures: Mapping[str, ImageArray] | None = None,
 ) -> ProductBundle:
     """Write a bundle, whole or not at all; the card's students' checksum is filled in.
+
+    Args:
+        folder: The bundle's folder.
+        card: Its card.
+        students: The trained pair.
+        overwrite: Replace an existing bundle.
+        pictures: What people look at, by file name; nothing reads them.
 
     Raises:
         OptionError: `folder` exists and `overwrite` is false.
@@ -55,6 +70,8 @@ def write_bundle(
         atomic_write(weights, save(state))
         card = replace(card, students_sha256=sha256_of_file(weights))
         card.write(temporary / CARD_NAME)
+        for name, picture in (pictures or {}).items():
+            write_jpeg(temporary / name, picture)
     return ProductBundle(folder=folder, card=card, students=students.eval())
 
 

@@ -50,7 +50,7 @@ class FalseAlarms:
 
     Attributes:
         what: "judged defective" or "with a region".
-        guaranteed: The highest share that the threshold allows; None if none is guaranteed.
+        wished: The highest share that the threshold allows; None if none is wished.
         observed: Good images that it happened to.
         of: Good images.
         low: Lower end of the 95 % interval of the true share (Clopper-Pearson).
@@ -58,7 +58,7 @@ class FalseAlarms:
     """
 
     what: str
-    guaranteed: float | None
+    wished: float | None
     observed: int
     of: int
     low: float
@@ -66,8 +66,8 @@ class FalseAlarms:
 
     @property
     def agrees(self) -> bool:
-        """Whether what was observed is no evidence against what is guaranteed."""
-        return self.guaranteed is None or self.low <= self.guaranteed
+        """Whether what was observed is no evidence against what is wished."""
+        return self.wished is None or self.low <= self.wished
 
 
 def render_report(content: ReportContent) -> str:
@@ -135,7 +135,7 @@ def _false_alarms(metrics: Metrics) -> list[FalseAlarms]:
     stats: Any = require("scipy.stats")
     decisions = metrics.decisions
     found = []
-    for what, guaranteed, observed in (
+    for what, wished, observed in (
         ("judged defective", decisions.false_alarm_rate, decisions.false_alarms),
         ("with a region", decisions.region_false_alarm_rate, decisions.good_images_with_region),
     ):
@@ -143,7 +143,7 @@ def _false_alarms(metrics: Metrics) -> list[FalseAlarms]:
         found.append(
             FalseAlarms(
                 what=what,
-                guaranteed=guaranteed,
+                wished=wished,
                 observed=observed,
                 of=metrics.good_images,
                 low=float(interval.low),

@@ -39,7 +39,7 @@ def learned(macaroni: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Prod
         macaroni,
         tmp_path_factory.mktemp("visa") / "macaroni1",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=400),
+        fit_settings=FitSettings(steps=400, held_out=0.1),
     )
 
 

@@ -143,7 +143,7 @@ def test_an_interrupted_feature_pass_goes_on_where_it_stopped(  # type: ignore[n
 def test_a_resumed_run_refuses_other_settings(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "_calibrate", _interrupt)
+    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn()
     with pytest.raises(OptionError, match="lr = 0.001, now it is 0.01"):
@@ -153,7 +153,7 @@ def test_a_resumed_run_refuses_other_settings(  # type: ignore[no-untyped-def]
 def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-untyped-def]
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "_calibrate", _interrupt)
+    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
     paper = replace(QUICK, recipe="paper")
     with pytest.raises(KeyboardInterrupt):
         learn(settings=paper)
@@ -164,7 +164,7 @@ def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-unty
 def test_a_resumed_run_whose_learning_rate_decays_refuses_another_length(  # type: ignore[no-untyped-def]
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "_calibrate", _interrupt)
+    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn()
     with pytest.raises(OptionError, match="steps = 20, now it is 40"):
@@ -175,7 +175,7 @@ def test_a_damaged_state_is_named(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(train.learning.learn, "_calibrate", _interrupt)
+        patch.setattr(train.learning.learn, "calibrate", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             learn()
     state = tmp_path / ".plate.training" / "state.pt"

@@ -1,0 +1,182 @@
+"""Thresholds from all good images: each is scored by students that were not trained on it.
+
+The images are dealt into folds. For each fold students are trained on all the other images, as the
+product's own are, and score the fold's. The product's students, trained on all images, score a new
+part as those would, so that the rank of a new part's score among these scores is as likely as any
+other, if one image more or less makes no difference to training. That is cross-conformal
+calibration with one model (Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
+Intelligence 74, 2015; Hennhöfer and Preisach, "Uncertainty quantification in anomaly detection with
+cross-conformal p-values", 2024, arXiv 2402.16388). Unlike that of held-out images, its false-alarm
+rate is not guaranteed: it was measured, and train/README.md has the figures.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import OptionError
+from runtime.geometry.area import InspectionArea
+from runtime.geometry.geometry import GeometrySettings
+from runtime.geometry.pixel_map import PixelMap
+from runtime.images.decode import ImageArray
+from runtime.storage.json_files import read_json, write_json
+from train.learning.fit import fit
+from train.learning.good_features import GoodFeatures, cached_patch_maps
+from train.learning.learn_judge import learn_judge
+from train.learning.patches import Patches
+from train.learning.unlike_images import draw_unlike
+from train.settings import FitSettings
+from train.students.students import Students
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredImage:
+    """What students say of a good image.
+
+    Attributes:
+        number: Its place in the cache.
+        name: Its name.
+        score: Its score.
+        peak: The highest value of its map.
+        residual: The mean of its patch maps.
+    """
+
+    number: int
+    name: str
+    score: float
+    peak: float
+    residual: float
+
+    @property
+    def evidence(self) -> tuple[str, float, float, float]:
+        """What a calibration is made of."""
+        return self.name, self.score, self.peak, self.residual
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fold:
+    """What a fold's images scored; kept until the bundle is written, for a run that is resumed.
+
+    Attributes:
+        settings: Of the training.
+        images: What each scored.
+    """
+
+    settings: dict[str, str | int | float | bool | None]
+    images: tuple[ScoredImage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCalibration:
+    """How good images are scored by students that were not trained on them.
+
+    Attributes:
+        features: Of all good images.
+        settings: How the product's own students are trained.
+        geometry: How images are brought to the network's size.
+        area: Where they are looked at; everywhere if None.
+        folder: Where what was done stays until all is done.
+        device: Where students train.
+    """
+
+    features: GoodFeatures
+    settings: FitSettings
+    geometry: GeometrySettings
+    area: InspectionArea | None
+    folder: Path
+    device: str = "cpu"
+
+    def run(self, images: Sequence[int], *, folds: int) -> list[ScoredImage]:
+        """Train students for each fold on the others' images, and score its own.
+
+        Args:
+            images: Numbers of those that take part.
+            folds: How many; as many as there are images leave one out at a time.
+
+        Returns:
+            What the images scored, in order.
+
+        Raises:
+            OptionError: The folder holds the folds of a run with other settings.
+            TrainingError: A loss is no finite number.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scored: list[ScoredImage] = []
+        for number, (first, end) in enumerate(fold_bounds(len(images), folds), start=1):
+            path = self.folder / f"{number}-of-{folds}-of-{len(images)}.json"
+            wanted = asdict(self.settings)
+            if path.is_file():
+                fold = read_json(path, _Fold)
+                if fold.settings != wanted:
+                    raise OptionError(
+                        f"{path} is of a run with other settings; resume with the same, or delete "
+                        f"{self.folder.parent}"
+                    )
+            else:
+                others = [*images[:first], *images[end:]]
+                students = self._train(others, f"fold {number} of {folds}")
+                found = self.score(students, images[first:end], maps=self.folder)
+                fold = _Fold(settings=wanted, images=tuple(found))
+                write_json(path, fold)
+            scored += fold.images
+        return scored
+
+    def score(
+        self, students: Students, images: Sequence[int], *, maps: Path | None = None
+    ) -> Iterator[ScoredImage]:
+        """Score images with trained students.
+
+        Args:
+            students: With their judge.
+            images: Numbers of the images.
+            maps: Folder that takes their patch maps, for a picture.
+        """
+        cache = self.features.cache
+        for number in images:
+            patch_maps = cached_patch_maps(cache.tokens_of(number), students, self.geometry.grid_wh)
+            pixel_map = self.pixel_map(number, patch_maps)
+            if maps is not None:
+                np.save(maps / f"{number}.npy", patch_maps)
+            yield ScoredImage(
+                number=number,
+                name=self.features.samples[number].name,
+                score=pixel_map.score(),
+                peak=pixel_map.peak(),
+                residual=float(patch_maps.mean()),
+            )
+
+    def pixel_map(self, number: int, patch_maps: npt.NDArray[np.float32]) -> PixelMap:
+        """The map of an image, from those of its tiles."""
+        size = self.features.cache.image_sizes[number]
+        return self.geometry.for_image(*size, area=self.area).pixel_map(patch_maps)
+
+    def picture(self, scored: Sequence[ScoredImage], *, pixel_threshold: float) -> ImageArray:
+        """Images beside the heat maps that `run` or `score` kept."""
+        shown = []
+        for one in scored:
+            patch_maps = np.load(self.folder / f"{one.number}.npy")
+            pixels = self.features.samples[one.number].pixels()
+            anomaly_map = self.pixel_map(one.number, patch_maps).pixels()
+            shown.append((one.name, pixels, anomaly_map, one.score))
+        return draw_unlike(shown, pixel_threshold=pixel_threshold)
+
+    def _train(self, images: Sequence[int], desc: str) -> Students:
+        patches = Patches.of(self.features.cache.tokens, self.features.tiles_of(images))
+        state_path = self.folder / "state.pt"
+        result = fit(
+            patches, None, self.settings, state_path=state_path, device=self.device, desc=desc
+        )
+        state_path.unlink()
+        if self.settings.recipe == "edge":
+            learn_judge(result.students, patches, seed=self.settings.seed)
+        return result.students
+
+
+def fold_bounds(images: int, folds: int) -> list[tuple[int, int]]:
+    """The first image of each fold, and the first after it; sizes differ by one at most."""
+    bounds = [round(number * images / folds) for number in range(folds + 1)]
+    return list(pairwise(bounds))

@@ -1,0 +1,88 @@
+"""Good images that look least like the others: perhaps they are not good.
+
+Scores of good images are spread about evenly around their middle once their logarithm is taken. An
+image is called unlike the others if it lies further above the middle than five times their usual
+distance from it (the median absolute deviation, in units of a normal distribution's standard
+deviation). On macaroni1 one or two of a hundred good images do, and a third of the defective ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from runtime.geometry.region import AnomalyMap
+from runtime.images.decode import ImageArray
+from runtime.inspections.overlay import lay_heat_over
+
+DEVIATIONS = 5
+_FEWEST_IMAGES = 8
+# Of the median absolute deviation of a normal distribution.
+_TO_STANDARD_DEVIATION = 1.4826
+MOST_SHOWN = 8
+_PANEL_WIDTH_PX = 480
+PICTURE_NAME = "unlike.jpg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlike:
+    """What stands out.
+
+    Attributes:
+        bound: The score above which an image does; infinite where there are too few images.
+        numbers: Of the images, the highest score first.
+    """
+
+    bound: float
+    numbers: tuple[int, ...]
+
+
+def find_unlike(scores: Sequence[float]) -> Unlike:
+    """The images whose score is far above the others'.
+
+    Args:
+        scores: Of good images, by students that were not trained on them.
+    """
+    if len(scores) < _FEWEST_IMAGES:
+        return Unlike(bound=float("inf"), numbers=())
+    logarithms = np.log(np.maximum(scores, 1e-12))
+    middle = float(np.median(logarithms))
+    spread = _TO_STANDARD_DEVIATION * float(np.median(np.abs(logarithms - middle)))
+    bound = float(np.exp(middle + DEVIATIONS * spread))
+    order = np.argsort(scores)[::-1]
+    return Unlike(bound=bound, numbers=tuple(int(one) for one in order if scores[one] > bound))
+
+
+def draw_unlike(
+    images: Sequence[tuple[str, ImageArray, AnomalyMap, float]], *, pixel_threshold: float
+) -> ImageArray:
+    """The images that stand out, each beside its heat map.
+
+    Args:
+        images: Name, pixels, anomaly map and score of each; of at least one.
+        pixel_threshold: Of the product, from which heat begins.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    rows = [
+        np.hstack([_panel(pixels), _panel(lay_heat_over(pixels, anomaly_map, pixel_threshold))])
+        for _, pixels, anomaly_map, _ in images
+    ]
+    banners = [_banner(f"{name}   score {score:.4g}", rows[0]) for name, _, _, score in images]
+    return np.vstack([part for pair in zip(banners, rows, strict=True) for part in pair])
+
+
+def _panel(image: ImageArray) -> ImageArray:
+    height_px = max(1, round(_PANEL_WIDTH_PX * image.shape[0] / image.shape[1]))
+    resized = cv2.resize(image, (_PANEL_WIDTH_PX, height_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+def _banner(text: str, row: ImageArray) -> ImageArray:
+    canvas = Image.new("RGB", (row.shape[1], 28), (32, 32, 32))
+    font = ImageFont.load_default(size=15)
+    ImageDraw.Draw(canvas).text((8, 14), text, (255, 255, 255), font=font, anchor="lm")
+    return np.asarray(canvas)
