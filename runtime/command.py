@@ -58,9 +58,11 @@ def threshold(
     product: str | None = None,
     false_alarm_rate: float | None = None,
     region_false_alarm_rate: float | None = None,
+    review_rate: float | None = None,
     good: Path | None = None,
     image_score: float | None = None,
     pixel_value: float | None = None,
+    review_score: float | None = None,
 ) -> None:
     """Show a product's thresholds, or change them without training or exporting it again.
 
@@ -70,24 +72,31 @@ def threshold(
         product: Name of the product, where there are several.
         false_alarm_rate: Share of good parts that may be judged defective, such as 0.02.
         region_false_alarm_rate: Share of good parts that may have a region; the same by default.
+        review_rate: Share of good parts that may be judged defective or be for a person to review,
+            such as 0.1; without it none is for review.
         good: Folder of good images that were not trained on, to take instead of those held out in
             training; they are inspected first. For a bundle or an exported model.
         image_score: The image threshold by hand. Excludes the rates.
         pixel_value: The pixel threshold by hand. Excludes the rates.
+        review_score: By hand: from which score on an image that is not defective is for review.
+            Excludes the rates.
     """
     from runtime.inspections.change_threshold import describe, wished_threshold
     from runtime.products.store.card_files import CardFiles
 
     files = CardFiles.find(model, product=product)
-    rates_given = not (false_alarm_rate is None and region_false_alarm_rate is None)
-    by_hand = not (image_score is None and pixel_value is None)
+    rates = (false_alarm_rate, region_false_alarm_rate, review_rate)
+    rates_given = any(rate is not None for rate in rates)
+    by_hand = any(one is not None for one in (image_score, pixel_value, review_score))
     if rates_given or by_hand or good is not None:
         chosen, calibration = wished_threshold(
             files,
             false_alarm_rate=false_alarm_rate,
             region_false_alarm_rate=region_false_alarm_rate,
+            review_rate=review_rate,
             image_score=image_score,
             pixel_value=pixel_value,
+            review_score=review_score,
             good=good,
             open_detector=lambda: open_model(model),
         )

@@ -69,7 +69,7 @@ def train(
             work=work,
         )
         threshold = bundle.card.threshold
-        print(f"threshold {threshold.image_score:.5f}: {threshold.method}")
+        print(f"threshold {threshold.image_score:.5f}: {threshold.method}{threshold.review_words}")
         print(bundle.folder)
 
     def train_one_of_several(product: str) -> None:

@@ -240,10 +240,13 @@ class ThresholdSettings:
         false_alarm_rate: Share of good parts that may be judged defective, such as 0.02; by default
             the lowest that the held-out images can keep.
         region_false_alarm_rate: Share of good parts that may have a region; the same by default.
+        review_rate: Share of good parts that may be judged defective or be for a person to review:
+            what scores a little less than a defect gets the verdict "review". Off by default.
     """
 
     false_alarm_rate: float | None = None
     region_false_alarm_rate: float | None = None
+    review_rate: float | None = None
 
     @property
     def by_name(self) -> dict[str, float | None]:
@@ -251,6 +254,7 @@ class ThresholdSettings:
         return {
             "false-alarm rate": self.false_alarm_rate,
             "region false-alarm rate": self.region_false_alarm_rate,
+            "review rate": self.review_rate,
         }
 
 

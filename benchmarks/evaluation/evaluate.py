@@ -206,6 +206,7 @@ def _row(
 def _decisions(card: ProductCard, rows: Sequence[ImageResult]) -> Decisions:
     threshold = card.threshold
     wrong = [row.is_defective for row in rows if not row.is_right]
+    for_review = [row.is_defective for row in rows if row.verdict == "review"]
     return Decisions(
         image_threshold=threshold.image_score,
         pixel_threshold=threshold.pixel_value,
@@ -216,6 +217,9 @@ def _decisions(card: ProductCard, rows: Sequence[ImageResult]) -> Decisions:
         misses=wrong.count(True),
         good_images_with_region=sum(row.regions > 0 for row in rows if not row.is_defective),
         components_found=sum(row.components_found or 0 for row in rows),
+        review_threshold=threshold.review_score,
+        good_for_review=for_review.count(False),
+        defective_for_review=for_review.count(True),
     )
 
 

@@ -46,7 +46,7 @@ STAMPS_NS = "stamps_ns"  # (3,) int64, monotonic clock: arrived, decoded, tiles 
 
 # Outputs.
 SCORE = "score"  # (1,) float32
-VERDICT = "verdict"  # (1,) text: "good" or "defective"
+VERDICT = "verdict"  # (1,) text: "good", "defective", or "review" where a product asks for it
 REGIONS = "regions"  # (R, 6) float64, columns as below
 REGION_COLUMNS = ("x_px", "y_px", "width_px", "height_px", "area_px", "peak")
 DETAILS = (
@@ -183,6 +183,7 @@ class Details:
     mean_residual: float
     engine: str
     stage_ms: dict[str, float]
+    review_threshold: float | None = None
     wire_version: int = 0
 
 
@@ -260,6 +261,7 @@ def decode_inspection(
         version=details.version,
         score=float(score[0]),
         threshold=details.threshold,
+        review_threshold=details.review_threshold,
         pixel_threshold=details.pixel_threshold,
         mean_residual=details.mean_residual,
         regions=regions,

@@ -32,8 +32,10 @@ def wished_threshold(
     *,
     false_alarm_rate: float | None,
     region_false_alarm_rate: float | None,
+    review_rate: float | None = None,
     image_score: float | None,
     pixel_value: float | None,
+    review_score: float | None = None,
     good: Path | None,
     open_detector: Callable[[], AbstractContextManager[Inspector]],
 ) -> tuple[Threshold, Calibration | None]:
@@ -43,8 +45,10 @@ def wished_threshold(
         files: The product's cards.
         false_alarm_rate: Share of good images that may be judged defective.
         region_false_alarm_rate: Share of good images that may have a region.
-        image_score: Image threshold by hand; the old one stays where only the other is given.
+        review_rate: Share of good images that may be judged defective or be for review.
+        image_score: Image threshold by hand; an old one stays where only others are given.
         pixel_value: Pixel threshold by hand.
+        review_score: Threshold by hand from which on images are for review.
         good: Folder of good images to take as evidence.
         open_detector: Opens the model that inspects them.
 
@@ -54,16 +58,16 @@ def wished_threshold(
         ModelError: The card holds no evidence.
         BadImageError: An image cannot be used, or there is none.
     """
-    by_hand = (image_score, pixel_value) != (None, None)
-    if by_hand and (
-        good is not None or (false_alarm_rate, region_false_alarm_rate) != (None, None)
-    ):
+    by_hand = (image_score, pixel_value, review_score) != (None, None, None)
+    rates = (false_alarm_rate, region_false_alarm_rate, review_rate)
+    if by_hand and (good is not None or rates != (None, None, None)):
         raise OptionError(
-            "--image-score and --pixel-value are thresholds by hand and exclude "
-            "--false-alarm-rate, --region-false-alarm-rate and --good"
+            "--image-score, --pixel-value and --review-score are thresholds by hand and exclude "
+            "--false-alarm-rate, --region-false-alarm-rate, --review-rate and --good"
         )
     if by_hand:
-        return _by_hand(files.card, image_score, pixel_value), files.card.calibration
+        wished = _by_hand(files.card, image_score, pixel_value, review_score)
+        return wished, files.card.calibration
     calibration = files.card.calibration
     if good is not None:
         if files.is_repository:
@@ -80,6 +84,7 @@ def wished_threshold(
         for name, rate in (
             ("false-alarm rate", false_alarm_rate),
             ("region false-alarm rate", region_false_alarm_rate),
+            ("review rate", review_rate),
         ):
             # Before the images are inspected, not after it.
             check_false_alarm_rate(rate, len(paths), name=name, remedy=_REMEDY)
@@ -94,6 +99,7 @@ def wished_threshold(
         calibration,
         false_alarm_rate=false_alarm_rate,
         region_false_alarm_rate=region_false_alarm_rate,
+        review_rate=review_rate,
         remedy=_REMEDY,
     )
     return threshold, calibration
@@ -105,7 +111,7 @@ def describe(card: ProductCard) -> str:
     lines = [
         f"product {card.product}",
         f"image threshold {threshold.image_score:.6g}, pixel threshold {threshold.pixel_value:.6g}",
-        threshold.method,
+        threshold.method + threshold.review_words,
     ]
     if card.calibration is not None and not card.calibration.seen_in_training:
         count = len(card.calibration.scores)
@@ -122,13 +128,32 @@ def describe(card: ProductCard) -> str:
     return "\n".join(lines)
 
 
-def _by_hand(card: ProductCard, image_score: float | None, pixel_value: float | None) -> Threshold:
-    for name, value in (("--image-score", image_score), ("--pixel-value", pixel_value)):
+def _by_hand(
+    card: ProductCard,
+    image_score: float | None,
+    pixel_value: float | None,
+    review_score: float | None,
+) -> Threshold:
+    for name, value in (
+        ("--image-score", image_score),
+        ("--pixel-value", pixel_value),
+        ("--review-score", review_score),
+    ):
         if value is not None and not math.isfinite(value):
             raise OptionError(f"{name} is {value}; expected a finite number")
     old = card.threshold
+    if image_score is None:
+        image_score = old.image_score
+    if review_score is None and old.review_score is not None:
+        review_score = min(old.review_score, image_score)
+    if review_score is not None and review_score > image_score:
+        raise OptionError(
+            f"--review-score is {review_score:g}, above the image threshold, {image_score:g}; "
+            "expected at most that: what scores higher is defective"
+        )
     return Threshold(
-        image_score=old.image_score if image_score is None else image_score,
+        image_score=image_score,
+        review_score=review_score,
         pixel_value=old.pixel_value if pixel_value is None else pixel_value,
         method=f"given by hand; before: {old.method.removeprefix('given by hand; before: ')}",
         good_images=0,

@@ -29,6 +29,8 @@ class Inspection:
         transport: How the image came to it: "in-process", "grpc" or "shared-memory".
         request_id: Under which the server's log has it; empty in process.
         stage_ms: Milliseconds by stage.
+        review_threshold: An image that scores higher, and is not defective, is for a person to
+            review; None where the product has no such threshold.
     """
 
     product: str
@@ -43,6 +45,7 @@ class Inspection:
     transport: str
     stage_ms: dict[str, float]
     request_id: str = ""
+    review_threshold: float | None = None
 
     @classmethod
     def of_judged(
@@ -79,7 +82,15 @@ class Inspection:
             engine=engine + card.scale_note,
             transport=transport,
             stage_ms=stage_ms,
+            review_threshold=card.threshold.review_score,
         )
+
+    @property
+    def is_for_review(self) -> bool:
+        """Whether a person shall look at the part: it is not defective, and not clearly good."""
+        if self.review_threshold is None:
+            return False
+        return self.review_threshold < self.score <= self.threshold
 
     @property
     def is_defective(self) -> bool:
@@ -88,8 +99,10 @@ class Inspection:
 
     @property
     def verdict(self) -> str:
-        """Either "defective" or "good"."""
-        return "defective" if self.is_defective else "good"
+        """Either "defective", "review" or "good"; "review" only where a product asks for it."""
+        if self.is_defective:
+            return "defective"
+        return "review" if self.is_for_review else "good"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the map, in types that JSON knows."""
@@ -99,6 +112,7 @@ class Inspection:
             "verdict": self.verdict,
             "score": self.score,
             "threshold": self.threshold,
+            "review_threshold": self.review_threshold,
             "pixel_threshold": self.pixel_threshold,
             "mean_residual": self.mean_residual,
             "regions": [vars(region) for region in self.regions],

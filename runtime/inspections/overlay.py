@@ -8,7 +8,8 @@ from runtime.geometry.region import AnomalyMap
 from runtime.images.decode import ImageArray
 from runtime.inspections.inspection import Inspection
 
-_GOOD, _DEFECTIVE, _INK = (31, 122, 77), (178, 34, 34), (255, 255, 255)
+_COLOURS = {"good": (31, 122, 77), "review": (191, 120, 0), "defective": (178, 34, 34)}
+_INK = (255, 255, 255)
 _PANEL_WIDTH_PX = 750
 
 
@@ -41,8 +42,7 @@ def draw_inspection(
     canvas = Image.new("RGB", (panels.shape[1], panels.shape[0] + banner_height))
     canvas.paste(Image.fromarray(panels), (0, banner_height))
     draw = ImageDraw.Draw(canvas)
-    colour = _DEFECTIVE if inspection.is_defective else _GOOD
-    draw.rectangle((0, 0, canvas.width, banner_height), fill=colour)
+    draw.rectangle((0, 0, canvas.width, banner_height), fill=_COLOURS[inspection.verdict])
     font = ImageFont.load_default(size=banner_height * 0.5)
     text = (
         f"{inspection.verdict.upper()}   score {inspection.score:.4f}   "

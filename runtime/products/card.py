@@ -57,6 +57,10 @@ class Threshold:
             defective; None if none can be told. It is guaranteed by images that were held out, and
             expected, not guaranteed, with images in folds: `method` says which.
         region_false_alarm_rate: The same for good images with a region.
+        review_score: An image that scores higher, and is not defective, is for a person to review;
+            None where nothing is.
+        review_rate: The highest share of good images that score higher than that, those that are
+            judged defective among them; as false_alarm_rate.
     """
 
     image_score: float
@@ -65,6 +69,23 @@ class Threshold:
     good_images: int
     false_alarm_rate: float | None = None
     region_false_alarm_rate: float | None = None
+    review_score: float | None = None
+    review_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.review_score is not None and self.review_score > self.image_score:
+            raise ValueError(
+                f"review_score is {self.review_score}, above image_score, {self.image_score}; "
+                "expected at most that: what scores higher is defective"
+            )
+
+    @property
+    def review_words(self) -> str:
+        """What is for a person to review, to go behind `method`; empty where nothing is."""
+        if self.review_score is None:
+            return ""
+        rate = "" if self.review_rate is None else f", {self.review_rate:.2%} of good parts with it"
+        return f"; for review above {self.review_score:.6g}{rate}"
 
     def without_guarantee(self, reason: str) -> "Threshold":
         """The same values, which keep no false-alarm rate any more, for this reason."""
@@ -73,6 +94,7 @@ class Threshold:
             method=f"{reason}, so no false-alarm rate is guaranteed; before: {self.method}",
             false_alarm_rate=None,
             region_false_alarm_rate=None,
+            review_rate=None,
         )
 
 

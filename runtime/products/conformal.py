@@ -89,6 +89,7 @@ def choose_threshold(
     *,
     false_alarm_rate: float | None = None,
     region_false_alarm_rate: float | None = None,
+    review_rate: float | None = None,
     remedy: str = "Hold out more (--held-out), or give more (l2bt threshold --good)",
 ) -> Threshold:
     """The thresholds that keep the wished false-alarm rates.
@@ -98,29 +99,42 @@ def choose_threshold(
         false_alarm_rate: Share of good images that may be judged defective; the lowest that the
             images can keep, 1 / (n + 1), if left out.
         region_false_alarm_rate: Share of good images that may have a region; the same if left out.
+        review_rate: Share of good images that may be judged defective or be for review; if left
+            out, none is for review.
         remedy: What the user can do about too few images.
 
     Raises:
-        OptionError: A rate is no share, or there are too few images for it.
+        OptionError: A rate is no share, or there are too few images for it, or fewer shall be for
+            review than are judged defective.
     """
     count = len(calibration.scores)
     for name, rate in (
         ("false-alarm rate", false_alarm_rate),
         ("region false-alarm rate", region_false_alarm_rate),
+        ("review rate", review_rate),
     ):
         check_false_alarm_rate(rate, count, name=name, remedy=remedy)
     if region_false_alarm_rate is None:
         region_false_alarm_rate = false_alarm_rate
     image_rank = conformal_rank(count, false_alarm_rate)
     pixel_rank = conformal_rank(count, region_false_alarm_rate)
+    review_rank = None if review_rate is None else conformal_rank(count, review_rate)
+    if review_rank is not None and review_rank > image_rank:
+        raise OptionError(
+            f"the review rate is {review_rate:g}, and already {1 - image_rank / (count + 1):.4g} "
+            "may be judged defective; wish for a higher review rate, or a lower false-alarm rate"
+        )
+    is_told = not calibration.seen_in_training
     return Threshold(
         image_score=_ranked(calibration.scores, image_rank),
         pixel_value=_ranked(calibration.peaks, pixel_rank),
         method=_method(calibration, image_rank, pixel_rank),
         good_images=count,
-        false_alarm_rate=None if calibration.seen_in_training else 1 - image_rank / (count + 1),
-        region_false_alarm_rate=(
-            None if calibration.seen_in_training else 1 - pixel_rank / (count + 1)
+        false_alarm_rate=1 - image_rank / (count + 1) if is_told else None,
+        region_false_alarm_rate=1 - pixel_rank / (count + 1) if is_told else None,
+        review_score=None if review_rank is None else _ranked(calibration.scores, review_rank),
+        review_rate=(
+            1 - review_rank / (count + 1) if review_rank is not None and is_told else None
         ),
     )
 

@@ -198,6 +198,7 @@ def _learn_alone(
         calibration,
         false_alarm_rate=rates.false_alarm_rate,
         region_false_alarm_rate=rates.region_false_alarm_rate,
+        review_rate=rates.review_rate,
         remedy="Give more good images (here, or by l2bt threshold --good)",
     )
     card = ProductCard(

@@ -65,10 +65,11 @@ def show(product: str, *, model: Path = DEFAULT_REPOSITORY, metrics: str | None 
     print(f"{product}: " + (f"version {active} is active" if active else "retired"))
     for version in versions:
         card = store.card(product, version)
+        threshold = card.threshold
         mark = "*" if version == active else " "
         print(
             f"{mark} {version}: students {card.students_sha256[:12]}, image threshold "
-            f"{card.threshold.image_score:.6g}; {card.threshold.method}"
+            f"{threshold.image_score:.6g}; {threshold.method}{threshold.review_words}"
         )
     if metrics is not None:
         from triton_repo.products.state import describe, read_metrics

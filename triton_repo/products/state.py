@@ -14,6 +14,7 @@ from triton_repo.python_models.metrics import (
     INSPECTIONS,
     QUANTILES,
     REJECTS,
+    REVIEWS,
     SCORE_QUANTILE,
 )
 from triton_repo.server.direct_http import open_directly
@@ -58,9 +59,9 @@ def describe(
     """
     wanted = {"product": product, "version": str(version)}
     own = [sample for sample in samples if wanted.items() <= dict(sample.labels).items()]
-    inspections, rejects = (
+    inspections, rejects, reviews = (
         sum(sample.value for sample in own if sample.name == name)
-        for name in (INSPECTIONS, REJECTS)
+        for name in (INSPECTIONS, REJECTS, REVIEWS)
     )
     if card is None or not inspections:
         return "this server has inspected no part with it yet"
@@ -68,9 +69,14 @@ def describe(
         f"{100 * quantile:g} % {_highest(own, SCORE_QUANTILE, quantile=f'{quantile:g}'):.4g}"
         for quantile in QUANTILES
     )
+    for_review = (
+        f"{reviews:.0f} for review ({reviews / inspections:.2%}), "
+        if card.threshold.review_score is not None
+        else ""
+    )
     lines = [
         f"{inspections:.0f} inspections, {rejects:.0f} rejects ({rejects / inspections:.2%}), "
-        f"scores {quantiles}"
+        f"{for_review}scores {quantiles}"
     ]
     reason = DriftWatch(card).reason
     drifts = {of: _highest(own, DRIFT, of=of) for of in DRIFTS}

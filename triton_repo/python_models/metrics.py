@@ -15,6 +15,7 @@ from runtime.products.drift import WINDOW_PARTS, DriftWatch
 
 INSPECTIONS = "l2bt_inspections_total"
 REJECTS = "l2bt_rejects_total"
+REVIEWS = "l2bt_reviews_total"
 SCORE = "l2bt_score"
 RESIDUAL = "l2bt_mean_residual"
 SCORE_QUANTILE = "l2bt_score_quantile"
@@ -43,6 +44,7 @@ class ProductMetrics:
             for name, description, kind in (
                 (INSPECTIONS, "Images that were judged", "COUNTER"),
                 (REJECTS, "Images that were judged defective", "COUNTER"),
+                (REVIEWS, "Images that were for a person to review", "COUNTER"),
                 (SCORE, "Image scores; bounds are shares of the threshold", "HISTOGRAM"),
                 (
                     RESIDUAL,
@@ -91,7 +93,9 @@ class _Metrics:
         labels = {"product": card.product, "version": str(served.version)}
         self._threshold = card.threshold.image_score
         self._inspections = families[INSPECTIONS].Metric(labels=labels)
+        self._review_threshold = card.threshold.review_score
         self._rejects = families[REJECTS].Metric(labels=labels)
+        self._reviews = families[REVIEWS].Metric(labels=labels)
         self._score = families[SCORE].Metric(
             labels=labels, buckets=_increasing(self._threshold * share for share in _SCORE_BOUNDS)
         )
@@ -120,6 +124,8 @@ class _Metrics:
         self._inspections.increment(1)
         if score > self._threshold:
             self._rejects.increment(1)
+        elif self._review_threshold is not None and score > self._review_threshold:
+            self._reviews.increment(1)
         self._score.observe(score)
         if self._residual is not None:
             self._residual.observe(residual)

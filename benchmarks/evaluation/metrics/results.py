@@ -36,6 +36,10 @@ class Decisions:
         misses: Defective images judged good.
         good_images_with_region: Good images with a region.
         components_found: Defects with at least one pixel in a region.
+        review_threshold: Images that score higher, and are not defective, are for review; None
+            where nothing is.
+        good_for_review: Good images for review.
+        defective_for_review: Defective images for review; they are among the misses.
     """
 
     image_threshold: float
@@ -47,6 +51,20 @@ class Decisions:
     misses: int
     good_images_with_region: int
     components_found: int
+    review_threshold: float | None = None
+    good_for_review: int = 0
+    defective_for_review: int = 0
+
+    @property
+    def review(self) -> str:
+        """What is for review, as a sentence; empty where nothing is asked to be."""
+        if self.review_threshold is None:
+            return ""
+        return (
+            f"Above {self.review_threshold:.6g} images are for review: {self.good_for_review} good "
+            f"ones, and {self.defective_for_review} of the {self.misses} defective ones that are "
+            "not rejected"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +162,7 @@ class ImageResult:
     Attributes:
         name: The image's name.
         is_defective: Its label.
-        verdict: "good" or "defective".
+        verdict: "good", "review" or "defective".
         score: Its anomaly score.
         regions: Regions above the pixel threshold.
         components: Defects in its mask; None without a mask.
@@ -163,7 +181,7 @@ class ImageResult:
 
     @property
     def is_right(self) -> bool:
-        """Whether the verdict agrees with the label."""
+        """Whether the verdict agrees with the label; what is for review is not rejected."""
         return (self.verdict == "defective") == self.is_defective
 
 
@@ -251,6 +269,7 @@ def markdown_page(metrics: Metrics) -> str:
     parts += [
         f"Thresholds: image {decisions.image_threshold:.6g}, pixel "
         f"{decisions.pixel_threshold:.6g}; {decisions.method}.",
+        *([f"{decisions.review}."] if decisions.review else []),
         f"Run by {run.engine}, {run.transport}; teacher {run.teacher.name}, blocks "
         f"{run.teacher.layers[0]} and {run.teacher.layers[1]}; {run.geometry}; "
         f"{run.machine}; {run.date}.",

@@ -244,7 +244,7 @@ def _compared(name: str, right: Inspection, found: Inspection) -> ImageParity:
         cosine=_cosine(right.anomaly_map, found.anomaly_map),
         reference_score=right.score,
         candidate_score=found.score,
-        flipped=right.is_defective != found.is_defective,
+        flipped=right.verdict != found.verdict,
     )
 
 

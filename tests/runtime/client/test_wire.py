@@ -171,6 +171,7 @@ inspections = st.builds(
     transport=st.just("grpc"),
     request_id=st.just("one"),
     stage_ms=st.just({"decode": 1.0, "network": 2.0}),
+    review_threshold=st.none() | numbers,
 )
 AN_INSPECTION = Inspection(
     product="plate",
@@ -204,6 +205,34 @@ def with_details(outputs: dict[str, Any], drop: str = "", **changes: object) -> 
 def test_an_inspection_comes_back_as_it_was_with_the_time_on_the_way(found: Inspection) -> None:
     stages = {"decode": 1.0, "network": 2.0, "transport": 1.0, "total": 4.0}
     assert decoded(encode_inspection(found)) == replace(found, stage_ms=stages)
+
+
+@pytest.mark.parametrize(
+    ("score", "review_threshold", "verdict"),
+    [
+        (0.1, None, "good"),
+        (0.25, None, "good"),
+        (0.3, None, "defective"),
+        (0.1, 0.2, "good"),
+        (0.2, 0.2, "good"),
+        (0.21, 0.2, "review"),
+        (0.25, 0.2, "review"),
+        (0.26, 0.2, "defective"),
+    ],
+)
+def test_between_two_thresholds_a_part_is_for_review_on_both_sides(
+    score: float, review_threshold: float | None, verdict: str
+) -> None:
+    found = replace(AN_INSPECTION, score=score, review_threshold=review_threshold)
+    outputs = encode_inspection(found)
+    assert found.verdict == verdict
+    assert outputs["verdict"][0] == verdict.encode()
+    assert found.is_defective == (verdict == "defective")
+
+
+def test_a_server_that_knows_no_review_gives_none() -> None:
+    older = with_details(encode_inspection(AN_INSPECTION), drop="review_threshold")
+    assert decoded(older).review_threshold is None
 
 
 def test_what_a_newer_server_adds_is_ignored() -> None:

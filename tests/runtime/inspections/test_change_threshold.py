@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from PIL import Image
@@ -83,6 +84,9 @@ def test_thresholds_by_hand_keep_the_evidence_and_guarantee_nothing(folder: Path
         (["--image-score", "nan"], "expected a finite number"),
         (["--false-alarm-rate", 2], "expected a share between 0 and 1"),
         (["--good", "nowhere"], "nowhere is missing"),
+        (["--false-alarm-rate", 0.2, "--review-rate", 0.1], "wish for a higher review rate"),
+        (["--image-score", 1, "--review-score", 2], "expected at most that"),
+        (["--review-score", 1, "--review-rate", 0.1], "exclude"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused(
@@ -153,6 +157,26 @@ def test_a_running_server_takes_over_the_threshold_of_its_repository(
         card = client.read_card()
         assert card == CardFiles.find(copy).card
         assert card.threshold.image_score == 1e-9
+        by_hand = ("--image-score", 1e9, "--review-score", 1e-9)
+        result = l2bt("threshold", copy, *by_hand, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        for_review = client.inspect(image)
+        assert (for_review.verdict, for_review.is_defective) == ("review", False)
+        assert for_review.review_threshold == 1e-9
+        text = urlopen(f"http://{server.metrics_address}/metrics").read().decode()
+        assert 'l2bt_reviews_total{product="plate",version="3"} 1' in text
+
+
+def test_a_review_rate_sends_the_next_highest_scores_to_a_person(folder: Path) -> None:
+    rates = ("--false-alarm-rate", 0.05, "--review-rate", 0.2)
+    result = l2bt("threshold", folder, *rates, folder=folder.parent)
+    assert result.returncode == 0, result.stderr
+    threshold = card_of(folder).threshold
+    assert (threshold.image_score, threshold.review_score) == pytest.approx((0.19, 0.16))
+    assert "for review above 0.16, 20.00% of good parts with it" in result.stdout
+    without = l2bt("threshold", folder, "--false-alarm-rate", 0.05, folder=folder.parent)
+    assert "for review above" not in without.stdout
+    assert card_of(folder).threshold.review_score is None
 
 
 def test_images_that_were_trained_on_are_refused_as_evidence(

@@ -1,5 +1,7 @@
 """Thresholds from good images alone, and the rates that they keep."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,6 +52,31 @@ def test_the_next_good_image_exceeds_the_threshold_no_more_often_than_wished() -
         alarms += scores[-1] > threshold.image_score
     # Exactly 10 % here; four standard deviations of the count.
     assert alarms / repetitions == pytest.approx(rate, abs=4 * np.sqrt(0.1 * 0.9 / repetitions))
+
+
+@given(
+    scores=st.lists(st.floats(0.01, 10), min_size=20, max_size=60),
+    rates=st.tuples(st.floats(0.06, 0.9), st.floats(0.06, 0.9)),
+)
+def test_what_is_for_review_lies_below_the_threshold_and_keeps_its_rate(
+    scores: list[float], rates: tuple[float, float]
+) -> None:
+    false_alarm_rate, review_rate = sorted(rates)
+    threshold = choose_threshold(
+        calibration(*scores), false_alarm_rate=false_alarm_rate, review_rate=review_rate
+    )
+    assert threshold.review_score is not None and threshold.review_rate is not None
+    assert threshold.review_score <= threshold.image_score
+    above = sum(score > threshold.review_score for score in scores)
+    assert above / (len(scores) + 1) <= threshold.review_rate <= review_rate + 1e-9
+
+
+def test_the_words_for_folds_promise_nothing() -> None:
+    from_folds = replace(calibration(0.1, 0.3, 0.2), folds=3)
+    threshold = choose_threshold(from_folds)
+    assert threshold.false_alarm_rate == pytest.approx(0.25)
+    assert "of 3; expected, not guaranteed" in threshold.method
+    assert "at most" not in threshold.method
 
 
 def test_without_a_rate_the_highest_score_is_taken() -> None:
