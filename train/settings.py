@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from cyclopts import Parameter
 
 from runtime.errors import OptionError
 
@@ -155,6 +157,8 @@ class FitSettings:
             than 200 images. Learning takes as many times as long, and once more.
         leave_out_unlike: Learn and calibrate without good images that are unlike all others; which
             they are, and from which score on, is printed either way.
+        forecast: Tell whether more good images would pay, by training on a quarter and on half of
+            them too; by default where they are dealt into folds.
     """
 
     recipe: Recipe = "edge"
@@ -166,6 +170,7 @@ class FitSettings:
     held_out: float | None = None
     folds: int | None = None
     leave_out_unlike: bool = False
+    forecast: Annotated[bool | None, Parameter(negative="--no-forecast")] = None
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
@@ -180,6 +185,8 @@ class FitSettings:
             raise OptionError(f"lr is {self.lr}; expected a positive number such as 1e-3")
         if self.held_out is not None and self.folds is not None:
             raise OptionError("--held-out and --folds exclude each other; give one of them")
+        if self.forecast and self.held_out is not None:
+            raise OptionError("--forecast needs folds, and --held-out excludes them; give one")
         if self.folds is not None and self.folds < 2:
             raise OptionError(f"folds is {self.folds}; expected at least 2")
         if self.held_out is not None and not 0 < self.held_out < 1:

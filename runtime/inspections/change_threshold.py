@@ -15,8 +15,7 @@ from runtime.products.conformal import (
     calibrate,
     check_false_alarm_rate,
     choose_threshold,
-    images_needed,
-    lowest_rate,
+    possible_rates,
 )
 from runtime.products.store.card_files import CardFiles
 from runtime.products.trained_images import trained_on
@@ -24,7 +23,6 @@ from runtime.products.trained_images import trained_on
 _REMEDY = "Give more with --good FOLDER, or hold out more in training (--held-out)"
 # A map and the regions in it are computed in different orders, which differ in their last bits.
 _ROUNDING = 1e-6
-_RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def wished_threshold(
@@ -114,17 +112,7 @@ def describe(card: ProductCard) -> str:
         threshold.method + threshold.review_words,
     ]
     if card.calibration is not None and not card.calibration.seen_in_training:
-        count = len(card.calibration.scores)
-        can = [f"{rate:g}" for rate in _RATES_SHOWN if images_needed(rate) <= count]
-        cannot = [
-            f"{rate:g} ({images_needed(rate) - count} images missing)"
-            for rate in _RATES_SHOWN
-            if images_needed(rate) > count
-        ]
-        lines.append(f"with {count} good images --false-alarm-rate can be {lowest_rate(count)} or")
-        lines[-1] += f" more, such as {', '.join(can)}" if can else " more"
-        if cannot:
-            lines.append(f"too low: {', '.join(cannot)}")
+        lines.append(possible_rates(len(card.calibration.scores)))
     return "\n".join(lines)
 
 

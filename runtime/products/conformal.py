@@ -15,6 +15,7 @@ from runtime.products.card import Calibration, Threshold
 
 # Rates are given in decimal: 1 / 0.01 must not become a hundred and a bit.
 _ROUNDING = 1e-9
+_RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def images_needed(false_alarm_rate: float) -> int:
@@ -26,6 +27,19 @@ def lowest_rate(images: int) -> str:
     """The lowest rate that so many good images can keep, rounded up, as text."""
     digits = max(4, 2 + len(str(images)))
     return f"{math.ceil(10**digits / (images + 1)) / 10**digits:.{digits}f}"
+
+
+def possible_rates(images: int) -> str:
+    """Which false-alarm rates so many good images can keep, and how many others lack, as text."""
+    can = [f"{rate:g}" for rate in _RATES_SHOWN if images_needed(rate) <= images]
+    cannot = [
+        f"{rate:g} ({images_needed(rate) - images} images missing)"
+        for rate in _RATES_SHOWN
+        if images_needed(rate) > images
+    ]
+    text = f"with {images} good images --false-alarm-rate can be {lowest_rate(images)} or more"
+    text += f", such as {', '.join(can)}" if can else ""
+    return text + (f"\ntoo low: {', '.join(cannot)}" if cannot else "")
 
 
 def check_false_alarm_rate(rate: float | None, images: int, *, name: str, remedy: str) -> None:

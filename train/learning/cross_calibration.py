@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from runtime.errors import OptionError
 from runtime.geometry.area import InspectionArea
@@ -43,6 +44,7 @@ class ScoredImage:
         score: Its score.
         peak: The highest value of its map.
         residual: The mean of its patch maps.
+        loss: The students' on it.
     """
 
     number: int
@@ -50,6 +52,7 @@ class ScoredImage:
     score: float
     peak: float
     residual: float
+    loss: float
 
     @property
     def evidence(self) -> tuple[str, float, float, float]:
@@ -58,8 +61,8 @@ class ScoredImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fold:
-    """What a fold's images scored; kept until the bundle is written, for a run that is resumed.
+class _Part:
+    """What some images scored; kept until the bundle is written, for a run that is resumed.
 
     Attributes:
         settings: Of the training.
@@ -104,26 +107,50 @@ class CrossCalibration:
             OptionError: The folder holds the folds of a run with other settings.
             TrainingError: A loss is no finite number.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         scored: list[ScoredImage] = []
         for number, (first, end) in enumerate(fold_bounds(len(images), folds), start=1):
-            path = self.folder / f"{number}-of-{folds}-of-{len(images)}.json"
-            wanted = asdict(self.settings)
-            if path.is_file():
-                fold = read_json(path, _Fold)
-                if fold.settings != wanted:
-                    raise OptionError(
-                        f"{path} is of a run with other settings; resume with the same, or delete "
-                        f"{self.folder.parent}"
-                    )
-            else:
-                others = [*images[:first], *images[end:]]
-                students = self._train(others, f"fold {number} of {folds}")
-                found = self.score(students, images[first:end], maps=self.folder)
-                fold = _Fold(settings=wanted, images=tuple(found))
-                write_json(path, fold)
-            scored += fold.images
+            others = [*images[:first], *images[end:]]
+            scored += self.without(
+                others, images[first:end], name=f"fold {number} of {folds}", maps=self.folder
+            )
         return scored
+
+    def without(
+        self,
+        trained: Sequence[int],
+        scored: Sequence[int],
+        *,
+        name: str,
+        maps: Path | None = None,
+    ) -> list[ScoredImage]:
+        """Train students on some images, and score others; or take what was done before.
+
+        Args:
+            trained: Numbers of the images to train on.
+            scored: Numbers of the images to score.
+            name: For the progress bar.
+            maps: Folder that takes the patch maps of those that are scored.
+
+        Raises:
+            OptionError: The folder holds the scores of a run with other settings.
+            TrainingError: A loss is no finite number.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name.replace(' ', '-')}-{len(trained)}-{len(scored)}.json"
+        wanted = asdict(self.settings)
+        if path.is_file():
+            part = read_json(path, _Part)
+            if part.settings != wanted:
+                raise OptionError(
+                    f"{path} is of a run with other settings; resume with the same, or delete "
+                    f"{self.folder.parent}"
+                )
+        else:
+            students = self._train(trained, name)
+            found = tuple(self.score(students, scored, maps=maps))
+            part = _Part(settings=wanted, images=found)
+            write_json(path, part)
+        return list(part.images)
 
     def score(
         self, students: Students, images: Sequence[int], *, maps: Path | None = None
@@ -147,6 +174,7 @@ class CrossCalibration:
                 score=pixel_map.score(),
                 peak=pixel_map.peak(),
                 residual=float(patch_maps.mean()),
+                loss=self._loss(students, number),
             )
 
     def pixel_map(self, number: int, patch_maps: npt.NDArray[np.float32]) -> PixelMap:
@@ -163,6 +191,12 @@ class CrossCalibration:
             anomaly_map = self.pixel_map(one.number, patch_maps).pixels()
             shown.append((one.name, pixels, anomaly_map, one.score))
         return draw_unlike(shown, pixel_threshold=pixel_threshold)
+
+    @torch.inference_mode()
+    def _loss(self, students: Students, number: int) -> float:
+        tokens = torch.from_numpy(self.features.cache.tokens_of(number).astype(np.float32))
+        loss = students.loss(tokens[:, :, 0], tokens[:, :, 1], hardest=self.settings.hardest)
+        return float(loss)
 
     def _train(self, images: Sequence[int], desc: str) -> Students:
         patches = Patches.of(self.features.cache.tokens, self.features.tiles_of(images))

@@ -13,12 +13,19 @@ from runtime.errors import OptionError, TrainingError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from runtime.products.card import CARD_NAME, ProductCard, check_product_name
-from runtime.products.conformal import calibrate, check_false_alarm_rate, choose_threshold
+from runtime.products.conformal import (
+    calibrate,
+    check_false_alarm_rate,
+    choose_threshold,
+    possible_rates,
+)
 from runtime.products.trained_images import evidence_of, image_digest
 from runtime.storage.atomic_write import check_replaceable, locked
 from train.data.dataset import Dataset
 from train.learning.cross_calibration import CrossCalibration, ScoredImage
 from train.learning.fit import FitResult, fit
+from train.learning.forecast import PICTURE_NAME as FORECAST_NAME
+from train.learning.forecast import Forecast, draw_forecast, forecast
 from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
 from train.learning.learn_judge import JudgeReport, learn_judge
 from train.learning.loggers import open_log
@@ -148,13 +155,16 @@ def _learn_alone(
     learned_from = list(range(features.first_held_out))
     scored: list[ScoredImage] = []
     unlike: list[ScoredImage] = []
-    if folds is not None:
-        scored = judging.run(learned_from, folds=folds)
-        unlike = _unlike(scored)
-        if unlike and fit_settings.leave_out_unlike:
-            left_out = {one.number for one in unlike}
-            learned_from = [one for one in learned_from if one not in left_out]
-            scored = judging.run(learned_from, folds=min(folds, len(learned_from)))
+    found: Forecast | None = None
+    try:
+        if folds is not None:
+            scored, unlike = _in_folds(judging, learned_from, folds)
+            learned_from = [one.number for one in scored]
+            if fit_settings.forecast is not False:
+                found = forecast(judging, learned_from, scored, folds=folds)
+    except TrainingError:
+        shutil.rmtree(folds_folder)
+        raise
     patches = Patches.of(features.cache.tokens, features.tiles_of(learned_from))
     log = open_log(work.tracker, folder=out.with_name(f"{out.name}.log"), name=dataset.product)
     try:
@@ -181,8 +191,8 @@ def _learn_alone(
     if folds is None:
         folds_folder.mkdir(exist_ok=True)
         numbers = range(features.first_held_out, len(samples))
-        found = judging.score(result.students, numbers, maps=folds_folder)
-        scored = list(tqdm(found, desc="threshold", unit="image", total=held_out))
+        judged = judging.score(result.students, numbers, maps=folds_folder)
+        scored = list(tqdm(judged, desc="threshold", unit="image", total=held_out))
         unlike = _unlike(scored)
         if fit_settings.leave_out_unlike:
             scored = [one for one in scored if one not in unlike]
@@ -221,9 +231,14 @@ def _learn_alone(
     if unlike:
         shown = unlike[:MOST_SHOWN]
         pictures[PICTURE_NAME] = judging.picture(shown, pixel_threshold=threshold.pixel_value)
+    if found is not None:
+        pictures[FORECAST_NAME] = draw_forecast(found)
     bundle = write_bundle(out, card, result.students, overwrite=work.overwrite, pictures=pictures)
     if unlike:
         logger.info("%s", _told(unlike, len(samples), fit_settings, out / PICTURE_NAME))
+    logger.info("%s", possible_rates(len(scored)))
+    if found is not None:
+        logger.info("forecast: %s; see %s", found.describe(), out / FORECAST_NAME)
     state_path.unlink(missing_ok=True)
     shutil.rmtree(folds_folder, ignore_errors=True)
     if not work.keep_features:
@@ -256,6 +271,19 @@ def _how_calibrated(images: int, held_out: int, folds: int | None) -> str:
         f"from all {images} good images, each scored by students trained on the other "
         f"{folds - 1} of {folds} folds (--folds); with --held-out it is quicker, and rests on fewer"
     )
+
+
+def _in_folds(
+    judging: CrossCalibration, images: list[int], folds: int
+) -> tuple[list[ScoredImage], list[ScoredImage]]:
+    """What the images score, and those that are unlike the others: left out, if told so."""
+    scored = judging.run(images, folds=folds)
+    unlike = _unlike(scored)
+    if unlike and judging.settings.leave_out_unlike:
+        left_out = {one.number for one in unlike}
+        kept = [one for one in images if one not in left_out]
+        scored = judging.run(kept, folds=min(folds, len(kept)))
+    return scored, unlike
 
 
 def _unlike(scored: list[ScoredImage]) -> list[ScoredImage]:

@@ -184,7 +184,7 @@ def test_a_damaged_state_is_named(  # type: ignore[no-untyped-def]
         learn(resume=True)
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
