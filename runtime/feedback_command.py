@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from runtime.client.access import ConnectionOptions
 from runtime.errors import OptionError
-from runtime.feedback.inbox import DEFAULT_INBOXES
+from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from runtime.feedback.reviewed_part import Review
 from runtime.opening import InspectorOptions
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from runtime.client.access import ConnectionOptions
 from runtime.errors import OptionError
+from runtime.feedback.keep_settings import KeepSettings
 from runtime.models.built_engines import ENGINES
 from triton_repo.configuration.build import DEFAULT_REPOSITORY
 from triton_repo.configuration.configs import RepositorySettings
@@ -70,6 +71,7 @@ def serve(
     docker: bool = False,
     settings: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     watch: Annotated[WatchSettings, Parameter(name="*")] = WatchSettings(),
+    keeping: Annotated[KeepSettings, Parameter(name="*")] = KeepSettings(),
 ) -> None:
     """Run the real tritonserver on a repository, and keep it at work, until it is interrupted.
 
@@ -85,6 +87,7 @@ def serve(
         docker: Print the command that runs NVIDIA's container, instead of running a server.
         settings: Addresses, ports, TLS, the operator's token and the log.
         watch: How closely the server is watched.
+        keeping: Which images are kept for review.
     """
     from triton_repo.server.docker import docker_command
 
@@ -93,6 +96,11 @@ def serve(
             raise OptionError(
                 "--engine is for a server on this machine; the container has OpenVINO for a CPU "
                 "and TensorRT for a GPU, chosen by --device"
+            )
+        if keeping.keep:
+            raise OptionError(
+                "--keep is for a server on this machine; the container's repository is read-only, "
+                "and it has no folder for what is kept"
             )
         print(docker_command(repository, device=device, settings=settings))
         return
@@ -110,7 +118,9 @@ def serve(
         settings = replace(settings, token_path=Path("tritonserver.token"))
     log = EventLog(watch.state_path)
     store = ProductStore.of(repository)
-    server = TritonServer(repository, settings, config_name=config_name)
+    server = TritonServer(
+        repository, settings, config_name=config_name, environment=keeping.to_environment()
+    )
     supervisor = Supervisor(server, store, watch, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())

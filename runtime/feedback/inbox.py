@@ -22,8 +22,6 @@ from runtime.images.decode import decode_image, encoded_size
 from runtime.products.card import check_product_name
 from runtime.storage.atomic_write import atomic_write
 
-DEFAULT_INBOXES = Path("feedback")
-"""Folder of all products' inboxes."""
 _DATABASE = "inbox.sqlite"
 _LAYOUT = 1
 # As many characters of a digest are enough for people to name an image by.

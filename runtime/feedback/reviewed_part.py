@@ -10,6 +10,7 @@ Review: TypeAlias = Literal["good", "defect"]
 REVIEWS = get_args(Review)
 Kept: TypeAlias = Literal["rejected", "borderline"]
 """Why a server kept an image by itself."""
+KEPT = get_args(Kept)
 Box: TypeAlias = tuple[int, int, int, int]
 """x, y, width, height in px."""
 

@@ -21,6 +21,8 @@ from runtime.client.wire import (
 )
 from runtime.engines.network import OUTPUT_NAME
 from runtime.errors import L2BTError, ServerUnavailableError
+from runtime.feedback.keep_settings import KeepSettings
+from runtime.feedback.keeping import Keeper, key_of
 from runtime.inspections.inspection import Inspection
 from runtime.products.catalogue import ServedProduct
 from runtime.products.judge import judge
@@ -38,6 +40,13 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self._engine = parameters["engine"]["string_value"]
         self._metrics = ProductMetrics(pb_utils, args["model_instance_name"])
+        keeping = KeepSettings.from_environment()
+        self._keeper = Keeper(keeping) if keeping is not None else None
+
+    def finalize(self) -> None:
+        """Keep what waits to be kept."""
+        if self._keeper is not None:
+            self._keeper.close()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; one that fails, fails alone."""
@@ -97,6 +106,9 @@ class TritonPythonModel:
             },
         )
         self._count(served, inspection)
+        if self._keeper is not None:
+            stamps_ns = (arrived_ns, decoded_ns, cut_ns)
+            self._keeper.consider(key_of(stamps_ns), printable(request.request_id()), inspection)
         pb_utils.Logger.log_info(
             f"answer {printable(request.request_id())}: {card.product} {served.version} "
             f"{inspection.verdict} {inspection.score:.6g}"

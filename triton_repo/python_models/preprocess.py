@@ -22,6 +22,8 @@ from runtime.client.wire import (
 )
 from runtime.engines.network import INPUT_NAME, SLOT_NAME
 from runtime.errors import BadImageError, InputError, L2BTError
+from runtime.feedback.keep_settings import KeepSettings
+from runtime.feedback.keeping import Spool, key_of
 from runtime.geometry.tile_buffer import TileBuffer
 from runtime.images.decode import ImageArray, check_image, decode_image, encoded_size
 from runtime.products.catalogue import Catalogue
@@ -45,6 +47,8 @@ class TritonPythonModel:
                 advice="build the engine again with l2bt engine, and fill the repository with it",
             )
         self._tile_buffer = TileBuffer()
+        keeping = KeepSettings.from_environment()
+        self._spool = Spool(keeping) if keeping is not None else None
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
         self._most_megapixels = float(parameters["max_megapixels"]["string_value"])
 
@@ -108,6 +112,8 @@ class TritonPythonModel:
         decoded_ns = time.monotonic_ns()
         tiles = geometry.cut(image, buffer)
         stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
+        if self._spool is not None and not isinstance(asked, CardRequest):
+            self._spool.put(key_of(stamps_ns), raw if raw is not None else encoded)
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ class TritonServer:
         settings: How it listens.
         config_name: Which of the models' configurations it loads; None for the production one.
         backends: A backend directory instead of the one with the Python backend alone.
+        environment: Further environment variables of its processes.
     """
 
     def __init__(
@@ -129,10 +130,12 @@ class TritonServer:
         *,
         config_name: str | None = CPU,
         backends: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._repository = repository.resolve()
         self._config_name = config_name
         self._backends = backends
+        self._environment = dict(environment or {})
         self._settings = settings or ServerSettings()
         self._process: subprocess.Popen[bytes] | None = None
         self._ports = _ports(self._settings)
@@ -187,7 +190,7 @@ class TritonServer:
         check_repository(self._repository, config_name=self._config_name)
         self._check_ports()
         home = prepare_home()
-        environment = server_environment()
+        environment = {**server_environment(), **self._environment}
         check_stub(home, environment)
         if " " in str(self._repository):
             raise OptionError(f"{self._repository} has a space, with which Triton hangs; move it")
