@@ -1,4 +1,4 @@
-"""The commands of this room: train, import-checkpoints, synthesize."""
+"""The commands of this room: train, learn, import-checkpoints, synthesize."""
 
 import sys
 from pathlib import Path
@@ -7,9 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from runtime.errors import OptionError
+from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from train.settings import (
     FitSettings,
     GeometryOptions,
+    RelearnSettings,
     TeacherSettings,
     ThresholdSettings,
     WorkSettings,
@@ -90,6 +92,74 @@ def train(
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
         raise
+
+
+def learn(
+    bundle: Path,
+    *,
+    inboxes: Path = DEFAULT_INBOXES,
+    model: Path | None = None,
+    activate: bool = False,
+    force: bool = False,
+    work_folder: Path | None = None,
+    teacher_weights: Path | None = None,
+    device: str = "cpu",
+    settings: Annotated[RelearnSettings, Parameter(name="*")] = RelearnSettings(),
+) -> None:
+    """Learn from the good parts in a product's inbox, and compare with the version before.
+
+    The bundle is replaced if the new version is not worse: no known defect may be missed that was
+    found before, and there may be no more false alarms. Otherwise nothing is changed, and the exit
+    status is 1.
+
+    Args:
+        bundle: Folder that l2bt train --keep-features left.
+        inboxes: Folder of all products' inboxes; see l2bt feedback.
+        model: Model repository or exported model that gets the product's next version.
+        activate: Serve that version from now on.
+        force: Take the new version even if it is worse.
+        work_folder: Where training kept the features, if it was told where.
+        teacher_weights: The local file that the bundle was trained with, if one was.
+        device: cpu, cuda or cuda:N.
+        settings: How much is learned.
+    """
+    from train.learning.learn_again import learn_again
+    from train.settings import WorkSettings
+
+    if activate and model is None:
+        raise OptionError("--activate belongs to --model, which is missing")
+    done = learn_again(
+        bundle,
+        inboxes=inboxes,
+        settings=settings,
+        work=WorkSettings(work_folder=work_folder),
+        teacher_weights=teacher_weights,
+        device=device,
+        force=force,
+    )
+    print(done.comparison.describe())
+    if done.comparison.reasons and not force:
+        sys.exit(
+            f"l2bt: the new version is worse, and nothing was changed: "
+            f"{'; '.join(done.comparison.reasons)}; insist with --force"
+        )
+    threshold = done.card.threshold
+    print(f"threshold {threshold.image_score:.5f}: {threshold.method}{threshold.review_words}")
+    print(bundle)
+    if model is not None:
+        from runtime.products.store.changes import activate as serve
+        from runtime.products.store.changes import add_version
+        from runtime.products.store.product_store import ProductStore
+
+        store = ProductStore.of(model)
+        product, version = add_version(store, bundle)
+        print(f"added version {version} of {product} to {model}")
+        if activate:
+            serve(store, product, version)
+            print(
+                f"version {version} of {product} is active; the one before: l2bt product rollback "
+                f"{product} --model {model}"
+            )
 
 
 def import_checkpoints(

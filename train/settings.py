@@ -240,6 +240,27 @@ class FitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelearnSettings:
+    """How much a product learns from new good images.
+
+    Attributes:
+        updates: Student updates, half of whose patches are of the new images.
+        lr: Learning rate of the first one; it decays to zero.
+        seed: Decides the order of patches, and which new images calibrate.
+    """
+
+    updates: int = 200
+    lr: float = 3e-4
+    seed: int = 115
+
+    def __post_init__(self) -> None:
+        if self.updates < 1:
+            raise OptionError(f"updates is {self.updates}; expected at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise OptionError(f"lr is {self.lr}; expected a positive number such as 3e-4")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ThresholdSettings:
     """Which false alarms are acceptable; `l2bt threshold` changes it later.
 
@@ -271,7 +292,8 @@ class WorkSettings:
 
     Attributes:
         work_folder: For the feature cache and the state of the run; by default beside the bundle.
-        keep_features: Keep the feature cache, for another run on the same images.
+        keep_features: Keep the feature cache, for another run on the same images, and what l2bt
+            learn needs to learn from more.
         resume: Go on with a run that was interrupted.
         overwrite: Replace an existing bundle.
         tracker: "tensorboard" or "wandb"; none by default.
@@ -292,3 +314,7 @@ class WorkSettings:
     def folder_for(self, bundle: Path) -> Path:
         """The work folder of a bundle."""
         return self.work_folder or bundle.with_name(f".{bundle.name}.training")
+
+    def memory_of(self, bundle: Path) -> Path:
+        """Where a bundle's memory of its good images stands, if it has one."""
+        return self.folder_for(bundle) / "memory"

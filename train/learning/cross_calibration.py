@@ -24,10 +24,12 @@ from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from runtime.geometry.pixel_map import PixelMap
 from runtime.images.decode import ImageArray
+from runtime.storage.atomic_write import atomic_write
 from runtime.storage.json_files import read_json, write_json
 from train.learning.fit import fit
 from train.learning.good_features import GoodFeatures, cached_patch_maps
 from train.learning.learn_judge import learn_judge
+from train.learning.memory import encode_students
 from train.learning.patches import Patches
 from train.learning.unlike_images import draw_unlike
 from train.settings import FitSettings
@@ -111,9 +113,17 @@ class CrossCalibration:
         for number, (first, end) in enumerate(fold_bounds(len(images), folds), start=1):
             others = [*images[:first], *images[end:]]
             scored += self.without(
-                others, images[first:end], name=f"fold {number} of {folds}", maps=self.folder
+                others,
+                images[first:end],
+                name=f"fold {number} of {folds}",
+                maps=self.folder,
+                students_path=self.students_path(number),
             )
         return scored
+
+    def students_path(self, fold: int) -> Path:
+        """Where the students of a fold stand, counted from 1."""
+        return self.folder / f"fold-{fold}.safetensors"
 
     def without(
         self,
@@ -122,6 +132,7 @@ class CrossCalibration:
         *,
         name: str,
         maps: Path | None = None,
+        students_path: Path | None = None,
     ) -> list[ScoredImage]:
         """Train students on some images, and score others; or take what was done before.
 
@@ -130,6 +141,7 @@ class CrossCalibration:
             scored: Numbers of the images to score.
             name: For the progress bar.
             maps: Folder that takes the patch maps of those that are scored.
+            students_path: Where the students are kept.
 
         Raises:
             OptionError: The folder holds the scores of a run with other settings.
@@ -148,6 +160,8 @@ class CrossCalibration:
         else:
             students = self._train(trained, name)
             found = tuple(self.score(students, scored, maps=maps))
+            if students_path is not None:
+                atomic_write(students_path, encode_students(students))
             part = _Part(settings=wanted, images=found)
             write_json(path, part)
         return list(part.images)

@@ -47,12 +47,14 @@ class FeatureCache:
         image_sizes: Height and width in px of each original image.
         first_tile: Where each image's tiles begin, and where the last one's end.
         teacher_images: Images that went through the teacher to fill it.
+        path: The file of tokens.
     """
 
     tokens: npt.NDArray[np.float16]
     image_sizes: tuple[tuple[int, int], ...]
     first_tile: tuple[int, ...]
     teacher_images: int
+    path: Path
 
     def tokens_of(self, image: int) -> npt.NDArray[np.float16]:
         """(tiles, T, 2, D) of one image."""
@@ -122,6 +124,7 @@ def cache_features(
         image_sizes=tuple(sizes),
         first_tile=first_tile,
         teacher_images=len(samples) - seen_before,
+        path=tokens_path,
     )
 
 

@@ -1,5 +1,6 @@
 """Learning a product: from a data set to a product bundle."""
 
+import hashlib
 import logging
 import platform
 import shutil
@@ -22,13 +23,14 @@ from runtime.products.conformal import (
 from runtime.products.trained_images import evidence_of, image_digest
 from runtime.storage.atomic_write import check_replaceable, locked
 from train.data.dataset import Dataset
-from train.learning.cross_calibration import CrossCalibration, ScoredImage
+from train.learning.cross_calibration import CrossCalibration, ScoredImage, fold_bounds
 from train.learning.fit import FitResult, fit
 from train.learning.forecast import PICTURE_NAME as FORECAST_NAME
 from train.learning.forecast import Forecast, draw_forecast, forecast
 from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
 from train.learning.learn_judge import JudgeReport, learn_judge
 from train.learning.loggers import open_log
+from train.learning.memory import HELD_OUT, TRAINED, Memory, RememberedImage, file_name
 from train.learning.patches import Patches
 from train.learning.unlike_images import MOST_SHOWN, PICTURE_NAME, find_unlike
 from train.settings import (
@@ -240,6 +242,14 @@ def _learn_alone(
     if found is not None:
         logger.info("forecast: %s; see %s", found.describe(), out / FORECAST_NAME)
     state_path.unlink(missing_ok=True)
+    if work.keep_features:
+        _remember(
+            bundle,
+            judging,
+            learned_from,
+            folds=min(folds or 0, len(learned_from)),
+            folder=work.memory_of(out),
+        )
     shutil.rmtree(folds_folder, ignore_errors=True)
     if not work.keep_features:
         shutil.rmtree(features_folder)
@@ -270,6 +280,44 @@ def _how_calibrated(images: int, held_out: int, folds: int | None) -> str:
     return (
         f"from all {images} good images, each scored by students trained on the other "
         f"{folds - 1} of {folds} folds (--folds); with --held-out it is quicker, and rests on fewer"
+    )
+
+
+def _remember(
+    bundle: ProductBundle,
+    judging: CrossCalibration,
+    learned_from: list[int],
+    *,
+    folds: int,
+    folder: Path,
+) -> None:
+    """Keep what `l2bt learn` needs."""
+    cache, samples = judging.features.cache, judging.features.samples
+    fold_of = dict.fromkeys(range(len(samples)), HELD_OUT) | dict.fromkeys(learned_from, TRAINED)
+    bounds = fold_bounds(len(learned_from), folds) if folds else []
+    for fold, (first, end) in enumerate(bounds, start=1):
+        fold_of |= dict.fromkeys(learned_from[first:end], fold)
+    Memory.write(
+        folder,
+        cache.path,
+        [
+            RememberedImage(
+                name=samples[number].name,
+                sha256=hashlib.sha256(samples[number].content()).hexdigest(),
+                height=cache.image_sizes[number][0],
+                width=cache.image_sizes[number][1],
+                file=file_name(0),
+                first_tile=cache.first_tile[number],
+                tiles=cache.first_tile[number + 1] - cache.first_tile[number],
+                fold=fold_of[number],
+            )
+            # What was left out as unlike the others is not remembered.
+            for number in (learned_from if folds else range(len(samples)))
+        ],
+        fold_students=[judging.students_path(fold + 1) for fold in range(folds)],
+        students_sha256=bundle.card.students_sha256,
+        tile_patches=cache.tokens.shape[1],
+        dimension=cache.tokens.shape[3],
     )
 
 

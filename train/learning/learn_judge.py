@@ -19,15 +19,26 @@ SHRINKAGE = 0.1
 EXPECTATION_POWER = 0.5
 FORWARD_EXPONENT = 0.75
 
-_MOST_PATCHES = 150_000
 _LEAST_PATCHES_A_DIMENSION = 4
-_STEPS = 1200
 # Of few patches, fewer updates: the expectation of each is learned by heart otherwise.
 _MOST_PASSES = 100
 _BATCH_PATCHES = 4096
 _LR = 2e-3
 _WEIGHT_DECAY = 1e-2
 _PATCHES_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeEffort:
+    """How much work a judge is worth.
+
+    Attributes:
+        patches: Most patches that are looked at.
+        steps: Most updates of each direction's expectation.
+    """
+
+    patches: int = 150_000
+    steps: int = 1200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +54,26 @@ class JudgeReport:
     words: str
 
 
-def learn_judge(students: Students, train_tokens: Tokens | Patches, *, seed: int) -> JudgeReport:
+def learn_judge(
+    students: Students,
+    train_tokens: Tokens | Patches,
+    *,
+    seed: int,
+    effort: JudgeEffort | None = None,
+) -> JudgeReport:
     """Give trained students a judge, learned from patches that they were trained on.
 
     Args:
         students: On the CPU; changed in place.
         train_tokens: (tiles, T, 2, D) float16 of good images, or patches of such.
         seed: Decides the expectation's first weights and the order of its patches.
+        effort: How much work it is worth.
 
     Returns:
         What was learned, or why it was not: then the students are judged as in the paper.
     """
-    patches = _evenly(as_patches(train_tokens))
+    effort = effort or JudgeEffort()
+    patches = _evenly(as_patches(train_tokens), effort.patches)
     dimension = patches.shape[-1]
     least = _LEAST_PATCHES_A_DIMENSION * dimension
     if len(patches) < least:
@@ -84,7 +103,13 @@ def learn_judge(students: Students, train_tokens: Tokens | Patches, *, seed: int
                         for part in torch.split(residuals, _PATCHES_AT_ONCE)
                     ]
                 )
-            _expect(judge, patches[:, source], log_distance, desc=f"judge, {name}")
+            _expect(
+                judge,
+                patches[:, source],
+                log_distance,
+                most_steps=effort.steps,
+                desc=f"judge, {name}",
+            )
             with torch.no_grad():
                 judge.exponent.fill_(exponent)
             judges.append(judge)
@@ -94,9 +119,9 @@ def learn_judge(students: Students, train_tokens: Tokens | Patches, *, seed: int
     )
 
 
-def _evenly(patches: Patches) -> Tokens:
-    """At most `_MOST_PATCHES`, from everywhere."""
-    count = min(len(patches), _MOST_PATCHES)
+def _evenly(patches: Patches, most: int) -> Tokens:
+    """At most so many, from everywhere."""
+    count = min(len(patches), most)
     return patches.take(np.linspace(0, len(patches) - 1, count).astype(np.int64))
 
 
@@ -134,13 +159,18 @@ def _whiten(judge: DirectionJudge, residuals: Tensor) -> bool:
 
 
 def _expect(
-    judge: DirectionJudge, source: npt.NDArray[np.float16], log_distance: Tensor, *, desc: str
+    judge: DirectionJudge,
+    source: npt.NDArray[np.float16],
+    log_distance: Tensor,
+    *,
+    most_steps: int,
+    desc: str,
 ) -> None:
     """Fit the expectation; what is kept of it is `EXPECTATION_POWER` of its logarithm."""
     layers = nn.Linear(source.shape[-1], EXPECTATION_WIDTH), nn.Linear(EXPECTATION_WIDTH, 1)
     parameters = [value for layer in layers for value in layer.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=_LR, weight_decay=_WEIGHT_DECAY)
-    steps = min(_STEPS, -(-_MOST_PASSES * len(log_distance) // _BATCH_PATCHES))
+    steps = min(most_steps, -(-_MOST_PASSES * len(log_distance) // _BATCH_PATCHES))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     # Good patches have an anomaly of about 1: their mean stays in the distance's own units.
     target = log_distance - log_distance.mean()

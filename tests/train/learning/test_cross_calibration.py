@@ -138,6 +138,7 @@ def cached(bundle: ProductBundle, plates: Dataset, folder: Path) -> GoodFeatures
         image_sizes=tuple(plates.train[number].size() for number in order),
         first_tile=tuple(range(8)),
         teacher_images=0,
+        path=folder / "tokens.f16",
     )
     samples = [plates.train[number] for number in order]
     return GoodFeatures(cache=cache, samples=samples, first_held_out=7)

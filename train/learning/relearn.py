@@ -1,0 +1,410 @@
+"""Learning from more good images in seconds: the students go on from where they were.
+
+Each update takes half of its patches from the new images and half from those that are remembered,
+so that nothing is forgotten. The judge is learned anew from both. What calibrates stays unseen: of
+held-out images by all students, of a fold's images by the students of that fold, who learn from the
+new images of all other folds.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from runtime.errors import OptionError
+from runtime.feedback.inbox import Inbox
+from runtime.feedback.reviewed_part import ReviewedPart
+from runtime.images.decode import decode_image
+from runtime.products.card import ProductCard
+from runtime.products.conformal import calibrate, choose_threshold, lowest_rate
+from runtime.products.trained_images import EVIDENCE, evidence_of, image_digest
+from train.learning.features import TILES_AT_ONCE, teacher_tokens
+from train.learning.fit import update_students
+from train.learning.good_features import cached_patch_maps
+from train.learning.learn_judge import JudgeEffort, learn_judge
+from train.learning.memory import (
+    HELD_OUT,
+    STUDENTS_BEFORE,
+    TRAINED,
+    Memory,
+    RememberedImage,
+)
+from train.learning.patches import Patches, Tokens
+from train.settings import FitSettings, RelearnSettings
+from train.students.students import Students
+from train.teacher.teacher import Teacher
+
+_REPLAYED_PATCHES = 100_000
+_JUDGE = JudgeEffort(patches=50_000, steps=300)
+
+
+Evidence: TypeAlias = tuple[str, float, float, float]
+"""Name, score, highest map value and mean residual of a good image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedPart:
+    """An image with what the teacher says of it.
+
+    Attributes:
+        part: Of the inbox.
+        digest: The part of its digest that cards keep.
+        height: In px.
+        width: In px.
+        tokens: (tiles, T, 2, D) float16.
+    """
+
+    part: ReviewedPart
+    digest: str
+    height: int
+    width: int
+    tokens: Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two versions of a product, by all that is known: each at its own threshold.
+
+    Attributes:
+        good_images: Of the memory and new ones.
+        false_alarms: Of them, before and after.
+        defects: Known ones.
+        misses: Of them, before and after.
+        lost: Names of the defects that were found before and are not after.
+        thresholds: Before and after.
+    """
+
+    good_images: int
+    false_alarms: tuple[int, int]
+    defects: int
+    misses: tuple[int, int]
+    lost: tuple[str, ...]
+    thresholds: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        thresholds: tuple[float, float],
+        *,
+        good: tuple[Sequence[Evidence], Sequence[Evidence]],
+        defects: Sequence[Sequence[float]],
+        names: Sequence[str],
+    ) -> "Comparison":
+        """Compare what both versions make of the same images.
+
+        Args:
+            thresholds: Of the version before, and of the one after.
+            good: What good images score by each, by students that have not seen them.
+            defects: The scores of known defects by each.
+            names: Of the defects.
+        """
+        alarms = [
+            sum(score > threshold for _, score, _, _ in scored)
+            for threshold, scored in zip(thresholds, good, strict=True)
+        ]
+        found, finds = (
+            [score > threshold for score in scores]
+            for threshold, scores in zip(thresholds, defects, strict=True)
+        )
+        return cls(
+            good_images=len(good[0]),
+            false_alarms=(alarms[0], alarms[1]),
+            defects=len(names),
+            misses=(found.count(False), finds.count(False)),
+            lost=tuple(
+                name
+                for name, was, still in zip(names, found, finds, strict=True)
+                if was and not still
+            ),
+            thresholds=thresholds,
+        )
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the new version is worse; empty if it is not."""
+        found = []
+        if self.lost:
+            found.append(f"it misses what was found before: {', '.join(self.lost)}")
+        if self.misses[1] > self.misses[0]:
+            found.append(f"it misses {self.misses[1]} known defects, and {self.misses[0]} before")
+        if self.false_alarms[1] > self.false_alarms[0]:
+            found.append(f"{self.false_alarms[1]} false alarms, and {self.false_alarms[0]} before")
+        return tuple(found)
+
+    def describe(self) -> str:
+        """The comparison as a table."""
+        return "\n".join(
+            (
+                f"{'':24}{'before':>10}{'after':>10}",
+                f"{'threshold':24}{self.thresholds[0]:>10.4g}{self.thresholds[1]:>10.4g}",
+                f"{f'false alarms of {self.good_images}':24}"
+                f"{self.false_alarms[0]:>10}{self.false_alarms[1]:>10}",
+                f"{f'misses of {self.defects}':24}{self.misses[0]:>10}{self.misses[1]:>10}",
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relearned:
+    """What came of it.
+
+    Attributes:
+        card: Of the new version; its students' checksum is still the old one's.
+        students: Of the new version.
+        fold_students: Of each fold.
+        images: The new images, as the memory takes them.
+        tokens: Theirs, one after the other.
+        comparison: With the version before.
+    """
+
+    card: ProductCard
+    students: Students
+    fold_students: dict[int, Students]
+    images: tuple[RememberedImage, ...]
+    tokens: Tokens
+    comparison: Comparison
+
+
+def new_good_parts(inbox: Inbox, memory: Memory) -> list[ReviewedPart]:
+    """Good parts of the inbox that the product has not learned from.
+
+    Raises:
+        OptionError: There is none.
+    """
+    known = {image.sha256 for image in memory.images}
+    found = [part for part in inbox.parts(review="good") if part.sha256 not in known]
+    if not found:
+        raise OptionError(
+            f"the inbox of {inbox.product} holds no good image that the product has not learned "
+            f"from; add some: l2bt feedback add {inbox.product} IMAGES --good"
+        )
+    return found
+
+
+def see(
+    teacher: Teacher, card: ProductCard, inbox: Inbox, parts: Sequence[ReviewedPart], *, desc: str
+) -> list[LearnedPart]:
+    """Let the teacher see images of the inbox.
+
+    Raises:
+        BadImageError: The product does not look at images of this size.
+        ModelError: An image is not as it was added.
+    """
+    found = []
+    for part in tqdm(parts, desc=desc, unit="image"):
+        content = inbox.content(part)
+        pixels = decode_image(content, name=part.name)
+        height, width = pixels.shape[:2]
+        tiles = card.geometry_of(height, width).cut(pixels)
+        tokens = [
+            teacher_tokens(teacher, tiles[start : start + TILES_AT_ONCE]).half().cpu().numpy()
+            for start in range(0, len(tiles), TILES_AT_ONCE)
+        ]
+        found.append(
+            LearnedPart(
+                part=part,
+                digest=image_digest(content),
+                height=height,
+                width=width,
+                tokens=np.concatenate(tokens),
+            )
+        )
+    return found
+
+
+def relearn(
+    card: ProductCard,
+    students: Students,
+    memory: Memory,
+    good: Sequence[LearnedPart],
+    defects: Sequence[LearnedPart],
+    settings: RelearnSettings,
+) -> Relearned:
+    """Learn from new good images, calibrate anew, and compare with the version before.
+
+    Args:
+        card: The product's.
+        students: Its students.
+        memory: What it remembers.
+        good: New good images.
+        defects: Known defects; nothing is learned from them.
+        settings: How much is learned.
+
+    Raises:
+        ModelError: The memory is damaged.
+        OptionError: The card holds no evidence to calibrate with.
+    """
+    if card.calibration is None:
+        raise OptionError(
+            f"the thresholds of {card.product} rest on no good images; choose them first with l2bt "
+            "threshold --good"
+        )
+    rng = np.random.default_rng(settings.seed)
+    images = _dealt(good, memory, rng)
+    before: list[Evidence] = []
+    evidence: list[Evidence] = []
+    fold_students: dict[int, Students] = {}
+    for fold in range(1, memory.folds + 1):
+        others = [one for one in memory.images if one.fold != fold]
+        new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != fold]
+        of_fold = memory.students_of(fold, students)
+        learned = _learn(of_fold, memory, others, new, settings, desc=f"fold {fold}")
+        fold_students[fold] = learned
+        before += _evidence(card, of_fold, memory, images, good, fold)
+        evidence += _evidence(card, learned, memory, images, good, fold)
+    trained = [one for one in memory.images if one.fold != HELD_OUT]
+    new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != HELD_OUT]
+    final = _learn(students, memory, trained, new, settings, desc="students")
+    if not memory.folds:
+        before = _evidence(card, students, memory, images, good, HELD_OUT)
+        evidence = _evidence(card, final, memory, images, good, HELD_OUT)
+    calibration = calibrate(evidence, folds=memory.folds or None)
+    old = card.threshold
+    threshold = choose_threshold(
+        calibration,
+        false_alarm_rate=_possible(old.false_alarm_rate, len(evidence)),
+        region_false_alarm_rate=_possible(old.region_false_alarm_rate, len(evidence)),
+        review_rate=_possible(old.review_rate, len(evidence)),
+    )
+    comparison = Comparison.of(
+        (card.threshold.image_score, threshold.image_score),
+        good=(before, evidence),
+        defects=([_scored(card, one, defects) for one in (students, final)]),
+        names=[one.part.name for one in defects],
+    )
+    digests = [one.digest for one in good]
+    return Relearned(
+        card=replace(
+            card,
+            threshold=threshold,
+            calibration=calibration,
+            training={
+                **card.training,
+                "good_images": len(memory.images) + len(good),
+                STUDENTS_BEFORE: card.students_sha256,
+                "learned_again": int(card.training.get("learned_again") or 0) + 1,
+                **_with_digests(card, digests),
+            },
+        ),
+        students=final,
+        fold_students=fold_students,
+        images=images,
+        tokens=np.concatenate([one.tokens for one in good]),
+        comparison=comparison,
+    )
+
+
+def _dealt(
+    good: Sequence[LearnedPart], memory: Memory, rng: np.random.Generator
+) -> tuple[RememberedImage, ...]:
+    """The new images, each in a fold; where images are held out, every second one is."""
+    places = range(1, memory.folds + 1) if memory.folds else (HELD_OUT, TRAINED)
+    order = rng.permutation(len(good))
+    fold_of = {int(number): places[at % len(places)] for at, number in enumerate(order)}
+    file, first_tile = memory.next_file(), 0
+    images = []
+    for number, one in enumerate(good):
+        images.append(
+            RememberedImage(
+                name=one.part.name,
+                sha256=one.part.sha256,
+                height=one.height,
+                width=one.width,
+                file=file,
+                first_tile=first_tile,
+                tiles=len(one.tokens),
+                fold=fold_of[number],
+            )
+        )
+        first_tile += len(one.tokens)
+    return tuple(images)
+
+
+def _learn(
+    students: Students,
+    memory: Memory,
+    remembered: Sequence[RememberedImage],
+    new: Sequence[Tokens],
+    settings: RelearnSettings,
+    *,
+    desc: str,
+) -> Students:
+    """Students that go on learning; those that are given stay as they are."""
+    learned = copy.deepcopy(students)
+    if not new:
+        return learned
+    rng = np.random.default_rng(settings.seed)
+    old_patches = memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)
+    new_patches = np.concatenate([tokens.reshape(-1, *tokens.shape[2:]) for tokens in new])
+    as_trained = FitSettings(steps=settings.updates, lr=settings.lr)
+    half = as_trained.batch_patches // 2
+    parameters = [value for value in learned.parameters() if value.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=settings.lr)
+    learned.train()
+    for step in tqdm(range(settings.updates), desc=desc, unit="step"):
+        for group in optimiser.param_groups:
+            group["lr"] = as_trained.lr_at(step, settings.updates)
+        batch = np.concatenate([_some(old_patches, half, rng), _some(new_patches, half, rng)])
+        tokens = torch.from_numpy(batch.astype(np.float32))
+        update_students(learned, optimiser, tokens[:, 0], tokens[:, 1], hardest=as_trained.hardest)
+    learned.eval()
+    if learned.forward_judge is not None:
+        share = min(len(new_patches), len(old_patches))
+        both = np.concatenate([old_patches, _some(new_patches, share, rng)])
+        patches = Patches.of(rng.permutation(both)[None])
+        learn_judge(learned, patches, seed=settings.seed, effort=_JUDGE)
+    return learned
+
+
+def _some(patches: Tokens, count: int, rng: np.random.Generator) -> Tokens:
+    return np.asarray(patches[rng.integers(0, len(patches), count)])
+
+
+def _evidence(
+    card: ProductCard,
+    students: Students,
+    memory: Memory,
+    images: Sequence[RememberedImage],
+    good: Sequence[LearnedPart],
+    fold: int,
+) -> list[Evidence]:
+    """What the images of a fold score, remembered ones and new ones."""
+    tokens: list[tuple[RememberedImage, npt.NDArray[np.float16]]] = [
+        (image, memory.tokens_of(image)) for image in memory.images if image.fold == fold
+    ]
+    tokens += [
+        (image, one.tokens) for image, one in zip(images, good, strict=True) if image.fold == fold
+    ]
+    return [
+        (image.name, *_score(card, students, found, image.height, image.width))
+        for image, found in tokens
+    ]
+
+
+def _score(
+    card: ProductCard, students: Students, tokens: Tokens, height: int, width: int
+) -> tuple[float, float, float]:
+    patch_maps = cached_patch_maps(tokens, students, card.geometry.grid_wh)
+    pixel_map = card.geometry_of(height, width).pixel_map(patch_maps)
+    return pixel_map.score(), pixel_map.peak(), float(patch_maps.mean())
+
+
+def _possible(rate: float | None, images: int) -> float | None:
+    """The rate that was kept before, or the lowest that so many images can keep."""
+    return None if rate is None else max(rate, float(lowest_rate(images)))
+
+
+def _scored(card: ProductCard, students: Students, parts: Sequence[LearnedPart]) -> list[float]:
+    return [_score(card, students, one.tokens, one.height, one.width)[0] for one in parts]
+
+
+def _with_digests(card: ProductCard, digests: Sequence[str]) -> dict[str, str | int | float | None]:
+    known = str(card.training.get(EVIDENCE, ""))
+    size = len(digests[0])
+    before = [known[at : at + size] for at in range(0, len(known), size)]
+    return evidence_of([*before, *digests]) if before else {}
