@@ -10,7 +10,7 @@ from runtime.detector import EngineDetector
 from runtime.engines.engine import Slots, slots_of
 from runtime.errors import ModelError
 from runtime.products.catalogue import SingleProduct
-from train.learning.features import TILES_AT_ONCE
+from train.fitting.features import TILES_AT_ONCE
 from train.students.bundle import ProductBundle, open_bundle
 from train.students.network import PatchMapNetwork
 from train.teacher.teacher import load_teacher, settings_of

@@ -23,8 +23,8 @@ from benchmarks.gpu_day.payload import Payload
 from runtime.geometry.geometry import GeometrySettings
 from train.data.dataset import Dataset
 from train.data.open_dataset import open_dataset
-from train.learning.features import teacher_tokens
-from train.learning.fit import Trainer, new_students, update_students
+from train.fitting.features import teacher_tokens
+from train.fitting.fit import Trainer, new_students, update_students
 from train.reference import ReferenceDetector
 from train.settings import FitSettings
 from train.teacher.teacher import Teacher, load_teacher

@@ -12,9 +12,9 @@ from benchmarks.evaluation.metrics.pixel_metrics import PixelEvaluator
 from runtime.errors import DatasetError, OptionError
 from runtime.geometry.geometry import GeometrySettings
 from train.data.dataset import Sample
-from train.learning.features import FeatureCache, cache_features
-from train.learning.fit import VALIDATE_EVERY_STEPS, fit
-from train.learning.good_features import GoodFeatures, cached_patch_maps
+from train.fitting.features import FeatureCache, cache_features
+from train.fitting.fit import VALIDATE_EVERY_STEPS, fit
+from train.fitting.good_features import GoodFeatures, cached_patch_maps
 from train.settings import FitSettings
 from train.students.students import Students
 from train.teacher.teacher import Teacher

@@ -29,7 +29,7 @@ from benchmarks.machine.result_files import results_folder, write_result
 from runtime.errors import OptionError
 from runtime.geometry.geometry import GeometrySettings
 from train.data.dataset import Dataset
-from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
+from train.fitting.good_features import GoodFeatures, good_features, order_held_out_last
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from train.teacher.teacher import Teacher, load_teacher
 

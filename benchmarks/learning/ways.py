@@ -13,9 +13,9 @@ import torch
 from benchmarks.machine.timing import Ratio, Timing, take_turns
 from runtime.geometry.geometry import GeometrySettings
 from train.data.dataset import Sample
-from train.learning.features import TILES_AT_ONCE, teacher_tokens
-from train.learning.fit import Trainer, new_students, update_students
-from train.learning.good_features import GoodFeatures
+from train.fitting.features import TILES_AT_ONCE, teacher_tokens
+from train.fitting.fit import Trainer, new_students, update_students
+from train.fitting.good_features import GoodFeatures
 from train.settings import FitSettings
 from train.teacher.teacher import Teacher
 

@@ -1,1 +1,1 @@
-"""From good images to students: features, updates, thresholds."""
+"""From good images to a product, and from more of them to its next version."""

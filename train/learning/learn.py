@@ -22,17 +22,17 @@ from runtime.products.conformal import (
 )
 from runtime.products.trained_images import evidence_of, image_digest
 from runtime.storage.atomic_write import check_replaceable, locked
+from train.calibration.cross_calibration import CrossCalibration, ScoredImage, fold_bounds
+from train.calibration.forecast import PICTURE_NAME as FORECAST_NAME
+from train.calibration.forecast import Forecast, draw_forecast, forecast
+from train.calibration.unlike_images import MOST_SHOWN, PICTURE_NAME, find_unlike
 from train.data.dataset import Dataset
-from train.learning.cross_calibration import CrossCalibration, ScoredImage, fold_bounds
-from train.learning.fit import FitResult, fit
-from train.learning.forecast import PICTURE_NAME as FORECAST_NAME
-from train.learning.forecast import Forecast, draw_forecast, forecast
-from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
-from train.learning.learn_judge import JudgeReport, learn_judge
-from train.learning.loggers import open_log
+from train.fitting.fit import FitResult, fit
+from train.fitting.good_features import GoodFeatures, good_features, order_held_out_last
+from train.fitting.learn_judge import JudgeReport, learn_judge
+from train.fitting.loggers import open_log
+from train.fitting.patches import Patches
 from train.learning.memory import HELD_OUT, TRAINED, Memory, RememberedImage, file_name
-from train.learning.patches import Patches
-from train.learning.unlike_images import MOST_SHOWN, PICTURE_NAME, find_unlike
 from train.settings import (
     FitSettings,
     GeometryOptions,

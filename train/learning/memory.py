@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from runtime.errors import ModelError
 from runtime.products.card import ProductCard
 from runtime.storage.atomic_write import atomic_write
 from runtime.storage.json_files import check_schema, read_json, require_schema, write_json
-from train.learning.patches import Tokens
+from train.fitting.patches import Tokens
+from train.students.bundle import encode_students
 from train.students.students import Students
 
 SCHEMA = "l2bt.memory/1"
@@ -276,13 +277,6 @@ class Memory:
 def file_name(number: int) -> str:
     """Name of a file of tokens."""
     return f"{number:04d}.f16"
-
-
-def encode_students(students: Students) -> bytes:
-    """Students as the bytes of a safetensors file."""
-    state = students.state_dict()
-    content: bytes = save({name: value.contiguous() for name, value in state.items()})
-    return content
 
 
 def _students_name(fold: int, times: int) -> str:

@@ -23,10 +23,11 @@ from runtime.images.decode import decode_image
 from runtime.products.card import ProductCard
 from runtime.products.conformal import calibrate, choose_threshold, lowest_rate
 from runtime.products.trained_images import EVIDENCE, evidence_of, image_digest
-from train.learning.features import TILES_AT_ONCE, teacher_tokens
-from train.learning.fit import update_students
-from train.learning.good_features import cached_patch_maps
-from train.learning.learn_judge import JudgeEffort, learn_judge
+from train.fitting.features import TILES_AT_ONCE, teacher_tokens
+from train.fitting.fit import update_students
+from train.fitting.good_features import cached_patch_maps
+from train.fitting.learn_judge import JudgeEffort, learn_judge
+from train.fitting.patches import Patches, Tokens
 from train.learning.memory import (
     HELD_OUT,
     STUDENTS_BEFORE,
@@ -34,7 +35,6 @@ from train.learning.memory import (
     Memory,
     RememberedImage,
 )
-from train.learning.patches import Patches, Tokens
 from train.settings import FitSettings, RelearnSettings
 from train.students.students import Students
 from train.teacher.teacher import Teacher

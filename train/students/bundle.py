@@ -65,14 +65,20 @@ def write_bundle(
         OptionError: `folder` exists and `overwrite` is false.
     """
     with atomic_folder(folder, marker=CARD_NAME, replace=overwrite) as temporary:
-        state = {key: value.contiguous() for key, value in students.state_dict().items()}
         weights = temporary / STUDENTS_NAME
-        atomic_write(weights, save(state))
+        atomic_write(weights, encode_students(students))
         card = replace(card, students_sha256=sha256_of_file(weights))
         card.write(temporary / CARD_NAME)
         for name, picture in (pictures or {}).items():
             write_jpeg(temporary / name, picture)
     return ProductBundle(folder=folder, card=card, students=students.eval())
+
+
+def encode_students(students: Students) -> bytes:
+    """Students as the bytes of a safetensors file."""
+    state = students.state_dict()
+    content: bytes = save({name: value.contiguous() for name, value in state.items()})
+    return content
 
 
 def open_bundle(folder: Path) -> ProductBundle:

@@ -23,8 +23,8 @@ from runtime.errors import DatasetError, OptionError
 from runtime.geometry.geometry import GeometrySettings
 from tests.parts.small import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
-from train.learning.fit import Trainer, new_students
-from train.learning.good_features import GoodFeatures, good_features, order_held_out_last
+from train.fitting.fit import Trainer, new_students
+from train.fitting.good_features import GoodFeatures, good_features, order_held_out_last
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
@@ -144,7 +144,7 @@ def test_a_longer_training_passes_through_the_shorter_ones_state(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("train.learning.fit.VALIDATE_EVERY_STEPS", 5)
+    monkeypatch.setattr("train.fitting.fit.VALIDATE_EVERY_STEPS", 5)
     test = TestFeatures.of(teacher, small_dataset.test, geometry, tmp_path / "test")
     tmp_path.joinpath("short").mkdir()
     long = learn_curve(features, test, SETTINGS, steps=[5, 10], teacher_pass_s=0, folder=tmp_path)

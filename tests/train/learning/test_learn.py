@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-import train.learning.features
-import train.learning.fit
+import train.fitting.features
+import train.fitting.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.products.students_file import STUDENTS_NAME
 from tests.parts.small import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.learning.fit import fit
+from train.fitting.fit import fit
 from train.learning.learn import learn_product
 from train.settings import (
     DEMO_TEACHER,
@@ -97,9 +97,9 @@ def test_another_seed_gives_other_students(learn) -> None:  # type: ignore[no-un
 def test_an_interrupted_and_resumed_run_gives_the_same_students(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.fit, "VALIDATE_EVERY_STEPS", 5)
+    monkeypatch.setattr(train.fitting.fit, "VALIDATE_EVERY_STEPS", 5)
     whole = students_of(learn("whole"))
-    update, updates = train.learning.fit.Trainer.update, 0
+    update, updates = train.fitting.fit.Trainer.update, 0
 
     def interrupted(self: object) -> float:
         nonlocal updates
@@ -108,7 +108,7 @@ def test_an_interrupted_and_resumed_run_gives_the_same_students(  # type: ignore
             raise KeyboardInterrupt
         return update(self)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(train.learning.fit.Trainer, "update", interrupted)
+    monkeypatch.setattr(train.fitting.fit.Trainer, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         learn("parts")
     assert not (tmp_path / "parts").exists()
@@ -123,7 +123,7 @@ def test_an_interrupted_feature_pass_goes_on_where_it_stopped(  # type: ignore[n
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = students_of(learn("whole"))
-    monkeypatch.setattr(train.learning.features, "_SAVE_EVERY_IMAGES", 1)
+    monkeypatch.setattr(train.fitting.features, "_SAVE_EVERY_IMAGES", 1)
     forward, seen = Teacher.forward, 0
 
     def interrupted(self: Teacher, tiles: torch.Tensor):  # type: ignore[no-untyped-def]
@@ -143,7 +143,7 @@ def test_an_interrupted_feature_pass_goes_on_where_it_stopped(  # type: ignore[n
 def test_a_resumed_run_refuses_other_settings(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
+    monkeypatch.setattr("train.learning.learn.calibrate", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn()
     with pytest.raises(OptionError, match="lr = 0.001, now it is 0.01"):
@@ -153,7 +153,7 @@ def test_a_resumed_run_refuses_other_settings(  # type: ignore[no-untyped-def]
 def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-untyped-def]
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
+    monkeypatch.setattr("train.learning.learn.calibrate", _interrupt)
     paper = replace(QUICK, recipe="paper")
     with pytest.raises(KeyboardInterrupt):
         learn(settings=paper)
@@ -164,7 +164,7 @@ def test_a_resumed_run_refuses_to_be_shorter_than_it_is(  # type: ignore[no-unty
 def test_a_resumed_run_whose_learning_rate_decays_refuses_another_length(  # type: ignore[no-untyped-def]
     learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.learning.learn, "calibrate", _interrupt)
+    monkeypatch.setattr("train.learning.learn.calibrate", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn()
     with pytest.raises(OptionError, match="steps = 20, now it is 40"):
@@ -175,7 +175,7 @@ def test_a_damaged_state_is_named(  # type: ignore[no-untyped-def]
     learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(train.learning.learn, "calibrate", _interrupt)
+        patch.setattr("train.learning.learn.calibrate", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             learn()
     state = tmp_path / ".plate.training" / "state.pt"

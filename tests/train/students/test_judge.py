@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.learning.learn_judge import SHRINKAGE, learn_judge
+from train.fitting.learn_judge import SHRINKAGE, learn_judge
 from train.students.bank import StudentBank
 from train.students.judge import DirectionJudge, residual
 from train.students.students import Students

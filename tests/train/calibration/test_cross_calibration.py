@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import OptionError
+from train.calibration.cross_calibration import CrossCalibration, fold_bounds
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.learning.cross_calibration import CrossCalibration, fold_bounds
-from train.learning.features import FeatureCache
-from train.learning.fit import Trainer, fit
-from train.learning.good_features import GoodFeatures
+from train.fitting.features import FeatureCache
+from train.fitting.fit import Trainer, fit
+from train.fitting.good_features import GoodFeatures
+from train.fitting.learn_judge import learn_judge
+from train.fitting.patches import Patches
 from train.learning.learn import learn_product
-from train.learning.learn_judge import learn_judge
-from train.learning.patches import Patches
 from train.settings import (
     DEMO_TEACHER,
     FitSettings,
@@ -156,7 +156,7 @@ def test_an_interrupted_run_goes_on_with_the_fold_that_it_was_in(  # type: ignor
             raise KeyboardInterrupt
         return fit(*arguments, desc=desc, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("train.learning.cross_calibration.fit", interrupted)
+    monkeypatch.setattr("train.calibration.cross_calibration.fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         learn()
     with pytest.raises(OptionError, match="--resume"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.extras import require
 from runtime.images.decode import ImageArray
-from train.learning.cross_calibration import CrossCalibration, ScoredImage
+from train.calibration.cross_calibration import CrossCalibration, ScoredImage
 
 PICTURE_NAME = "forecast.jpg"
 _SHARES = (0.25, 0.5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OptionError
-from train.learning.loggers import open_log
+from train.fitting.loggers import open_log
 
 
 def test_no_tracker_is_used_unless_it_is_asked_for(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from runtime.products.students_file import EXPECTATION_WIDTH
-from train.learning.patches import Patches, Tokens, as_patches
+from train.fitting.patches import Patches, Tokens, as_patches
 from train.students.judge import DirectionJudge, residual, unit_variance
 from train.students.students import Student, Students
 

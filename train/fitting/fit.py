@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from runtime.errors import OptionError, TrainingError
-from train.learning.loggers import TrainingLog
-from train.learning.patches import Patches, Tokens, as_patches
+from train.fitting.loggers import TrainingLog
+from train.fitting.patches import Patches, Tokens, as_patches
 from train.settings import FitSettings
 from train.students.students import Students
 

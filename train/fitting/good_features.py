@@ -15,7 +15,7 @@ from runtime.errors import DatasetError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from train.data.dataset import Dataset, Sample
-from train.learning.features import FeatureCache, cache_features
+from train.fitting.features import FeatureCache, cache_features
 from train.settings import FitSettings
 from train.students.students import Students
 from train.teacher.teacher import Teacher

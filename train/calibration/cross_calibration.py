@@ -26,13 +26,13 @@ from runtime.geometry.pixel_map import PixelMap
 from runtime.images.decode import ImageArray
 from runtime.storage.atomic_write import atomic_write
 from runtime.storage.json_files import read_json, write_json
-from train.learning.fit import fit
-from train.learning.good_features import GoodFeatures, cached_patch_maps
-from train.learning.learn_judge import learn_judge
-from train.learning.memory import encode_students
-from train.learning.patches import Patches
-from train.learning.unlike_images import draw_unlike
+from train.calibration.unlike_images import draw_unlike
+from train.fitting.fit import fit
+from train.fitting.good_features import GoodFeatures, cached_patch_maps
+from train.fitting.learn_judge import learn_judge
+from train.fitting.patches import Patches
 from train.settings import FitSettings
+from train.students.bundle import encode_students
 from train.students.students import Students
 
 

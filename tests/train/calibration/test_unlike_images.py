@@ -12,10 +12,10 @@ from PIL import Image
 
 from runtime.images.decode import read_image
 from tests.parts.folders import write_samples
+from train.calibration.unlike_images import PICTURE_NAME, find_unlike
 from train.data.open_dataset import open_dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
-from train.learning.unlike_images import PICTURE_NAME, find_unlike
 from train.settings import (
     DEMO_TEACHER,
     FitSettings,

@@ -8,8 +8,8 @@ import pytest
 
 from runtime.errors import OptionError
 from runtime.images.decode import read_image
+from train.calibration.forecast import PICTURE_NAME, Forecast, ForecastPoint
 from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.learning.forecast import PICTURE_NAME, Forecast, ForecastPoint
 from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from train.students.bundle import ProductBundle

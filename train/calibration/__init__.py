@@ -1,0 +1,1 @@
+"""What good images score that students have not seen: thresholds, what stands out, forecasts."""

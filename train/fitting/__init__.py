@@ -1,0 +1,1 @@
+"""Fitting the students and their judge on cached features of the teacher."""
