@@ -62,6 +62,14 @@ class ReviewedPart:
                 )
 
     @property
+    def is_selected(self) -> bool:
+        """Whether it is here because of its score: the server kept it, or the system rejected it.
+
+        Such a part is not drawn by chance, so it says nothing of how often parts score so high.
+        """
+        return self.kept is not None or self._was_rejected is True
+
+    @property
     def is_false_alarm(self) -> bool:
         """Whether the system rejected a good part."""
         return self.review == "good" and self._was_rejected is True

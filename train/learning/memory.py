@@ -53,6 +53,8 @@ class RememberedImage:
         first_tile: Where they begin in it.
         tiles: How many tiles it has.
         fold: Which fold it is in, counted from 1; or `HELD_OUT`, or `TRAINED`.
+        selected: Whether it is known because of its score, as a false alarm is: then it is not like
+            any good part, and no threshold may rest on it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RememberedImage:
     first_tile: int
     tiles: int
     fold: int
+    selected: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,9 @@
 Each update takes half of its patches from the new images and half from those that are remembered,
 so that nothing is forgotten. The judge is learned anew from both. What calibrates stays unseen: of
 held-out images by all students, of a fold's images by the students of that fold, who learn from the
-new images of all other folds.
+new images of all other folds. Parts that came because of their score, as false alarms do, are
+learned from and compared on, but no threshold rests on them: they are the worst of many good parts,
+and would have it far too high.
 """
 
 import copy
@@ -45,6 +47,8 @@ _JUDGE = JudgeEffort(patches=50_000, steps=300)
 
 Evidence: TypeAlias = tuple[str, float, float, float]
 """Name, score, highest map value and mean residual of a good image."""
+Scored: TypeAlias = tuple[RememberedImage, Evidence]
+"""A good image, and what students say of it that have not seen it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,8 +250,8 @@ def relearn(
         )
     rng = np.random.default_rng(settings.seed)
     images = _dealt(good, memory, rng)
-    before: list[Evidence] = []
-    evidence: list[Evidence] = []
+    before: list[Scored] = []
+    after: list[Scored] = []
     fold_students: dict[int, Students] = {}
     for fold in range(1, memory.folds + 1):
         others = [one for one in memory.images if one.fold != fold]
@@ -255,14 +259,15 @@ def relearn(
         of_fold = memory.students_of(fold, students)
         learned = _learn(of_fold, memory, others, new, settings, desc=f"fold {fold}")
         fold_students[fold] = learned
-        before += _evidence(card, of_fold, memory, images, good, fold)
-        evidence += _evidence(card, learned, memory, images, good, fold)
+        before += _of_fold(card, of_fold, memory, images, good, fold)
+        after += _of_fold(card, learned, memory, images, good, fold)
     trained = [one for one in memory.images if one.fold != HELD_OUT]
     new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != HELD_OUT]
     final = _learn(students, memory, trained, new, settings, desc="students")
     if not memory.folds:
-        before = _evidence(card, students, memory, images, good, HELD_OUT)
-        evidence = _evidence(card, final, memory, images, good, HELD_OUT)
+        before = _of_fold(card, students, memory, images, good, HELD_OUT)
+        after = _of_fold(card, final, memory, images, good, HELD_OUT)
+    evidence = [found for image, found in after if not image.selected]
     calibration = calibrate(evidence, folds=memory.folds or None)
     old = card.threshold
     threshold = choose_threshold(
@@ -273,7 +278,7 @@ def relearn(
     )
     comparison = Comparison.of(
         (card.threshold.image_score, threshold.image_score),
-        good=(before, evidence),
+        good=([found for _, found in before], [found for _, found in after]),
         defects=([_scored(card, one, defects) for one in (students, final)]),
         names=[one.part.name for one in defects],
     )
@@ -319,6 +324,7 @@ def _dealt(
                 first_tile=first_tile,
                 tiles=len(one.tokens),
                 fold=fold_of[number],
+                selected=one.part.is_selected,
             )
         )
         first_tile += len(one.tokens)
@@ -365,14 +371,14 @@ def _some(patches: Tokens, count: int, rng: np.random.Generator) -> Tokens:
     return np.asarray(patches[rng.integers(0, len(patches), count)])
 
 
-def _evidence(
+def _of_fold(
     card: ProductCard,
     students: Students,
     memory: Memory,
     images: Sequence[RememberedImage],
     good: Sequence[LearnedPart],
     fold: int,
-) -> list[Evidence]:
+) -> list[Scored]:
     """What the images of a fold score, remembered ones and new ones."""
     tokens: list[tuple[RememberedImage, npt.NDArray[np.float16]]] = [
         (image, memory.tokens_of(image)) for image in memory.images if image.fold == fold
@@ -381,7 +387,7 @@ def _evidence(
         (image, one.tokens) for image, one in zip(images, good, strict=True) if image.fold == fold
     ]
     return [
-        (image.name, *_score(card, students, found, image.height, image.width))
+        (image, (image.name, *_score(card, students, found, image.height, image.width)))
         for image, found in tokens
     ]
 

@@ -138,6 +138,20 @@ def test_what_was_learned_before_is_there_the_next_time(product: Path) -> None:
     assert [files.count(f"{number:04d}.f16") for number in range(3)] == [10, 5, 1]
 
 
+def test_false_alarms_are_learned_from_and_no_threshold_rests_on_them(product: Path) -> None:
+    with Inbox(product.parent / "feedback", "plate") as inbox:
+        for part in inbox.parts(review="good")[:3]:
+            content = inbox.content(part)
+            inbox.remove(part)
+            inbox.add(content, name=part.name, review="good", who="ada", score=3.0, threshold=2.0)
+    comparison = learn(product)
+    card = open_bundle(product).card
+    assert card.calibration is not None
+    assert comparison.good_images == 15
+    assert len(card.calibration.images) == card.threshold.good_images == 12
+    assert sum(image.selected for image in memory_of(product).images) == 3
+
+
 def test_half_of_the_new_parts_calibrate_where_images_are_held_out(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:
