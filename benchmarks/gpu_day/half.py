@@ -81,9 +81,9 @@ def run_half(folder: Path, work: Path, journal: Journal, *, device: str, effort:
             *_as_served(fp16, device),
         ]
         for precision in ("fp16", "bf16"):
-            network = load_network(
-                bundle, teacher_weights=weights, device=device, precision=precision
-            )
+            # Students of their own, whose weights are changed in place.
+            own = open_bundle(work / BUNDLE)
+            network = load_network(own, teacher_weights=weights, device=device, precision=precision)
             half = HalfNetwork(network, precision)
             engines.append(HalfEngine(half, device=device, precision=precision))
         _compare(folder, payload, work, journal, "parity", engines, effort.images)

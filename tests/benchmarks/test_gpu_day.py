@@ -24,7 +24,7 @@ from tests.parts.maps import is_same_map
 from tests.parts.small import SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.reference import ReferenceEngine, load_network
-from train.students.bundle import ProductBundle
+from train.students.bundle import ProductBundle, open_bundle
 
 MIB = 1 << 20
 
@@ -124,7 +124,8 @@ def test_half_precision_keeps_the_maps_of_a_judged_product(bundle: ProductBundle
     width, height = bundle.card.geometry.tile_wh
     tiles = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
     expected = ReferenceEngine(load_network(bundle), precision="fp32").infer(tiles)
-    half = HalfNetwork(load_network(bundle, precision="bf16"), "bf16")
+    # Its weights are changed in place, and the bundle is other tests' too.
+    half = HalfNetwork(load_network(open_bundle(bundle.folder), precision="bf16"), "bf16")
     found = HalfEngine(half, device="cpu", precision="bf16").infer(tiles)
     assert bundle.students.forward_judge is not None
     assert is_same_map(found, expected, tolerance=0.1)
