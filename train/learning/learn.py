@@ -180,6 +180,7 @@ def _learn_alone(
         )
     except TrainingError:
         state_path.unlink(missing_ok=True)
+        shutil.rmtree(folds_folder, ignore_errors=True)
         raise
     finally:
         if log is not None:
@@ -247,6 +248,7 @@ def _learn_alone(
             bundle,
             judging,
             learned_from,
+            [] if folds else [one.number for one in scored],
             folds=min(folds or 0, len(learned_from)),
             folder=work.memory_of(out),
         )
@@ -287,13 +289,14 @@ def _remember(
     bundle: ProductBundle,
     judging: CrossCalibration,
     learned_from: list[int],
+    held_out: list[int],
     *,
     folds: int,
     folder: Path,
 ) -> None:
-    """Keep what `l2bt learn` needs."""
+    """Keep what `l2bt learn` needs; not what was left out as unlike the others."""
     cache, samples = judging.features.cache, judging.features.samples
-    fold_of = dict.fromkeys(range(len(samples)), HELD_OUT) | dict.fromkeys(learned_from, TRAINED)
+    fold_of = dict.fromkeys(held_out, HELD_OUT) | dict.fromkeys(learned_from, TRAINED)
     bounds = fold_bounds(len(learned_from), folds) if folds else []
     for fold, (first, end) in enumerate(bounds, start=1):
         fold_of |= dict.fromkeys(learned_from[first:end], fold)
@@ -311,8 +314,7 @@ def _remember(
                 tiles=cache.first_tile[number + 1] - cache.first_tile[number],
                 fold=fold_of[number],
             )
-            # What was left out as unlike the others is not remembered.
-            for number in (learned_from if folds else range(len(samples)))
+            for number in (*learned_from, *held_out)
         ],
         fold_students=[judging.students_path(fold + 1) for fold in range(folds)],
         students_sha256=bundle.card.students_sha256,

@@ -37,7 +37,7 @@ from train.learning.memory import (
     Memory,
     RememberedImage,
 )
-from train.settings import FitSettings, RelearnSettings
+from train.settings import FitSettings, Recipe, RelearnSettings
 from train.students.students import Students
 from train.teacher.teacher import Teacher
 
@@ -241,13 +241,11 @@ def relearn(
 
     Raises:
         ModelError: The memory is damaged.
-        OptionError: The card holds no evidence to calibrate with.
+        OptionError: The card's thresholds keep no rate that could be kept again, or its area has
+            changed since it was trained.
     """
-    if card.calibration is None:
-        raise OptionError(
-            f"the thresholds of {card.product} rest on no good images; choose them first with l2bt "
-            "threshold --good"
-        )
+    _check_known(card, memory)
+    recipe = _recipe_of(card)
     rng = np.random.default_rng(settings.seed)
     images = _dealt(good, memory, rng)
     before: list[Scored] = []
@@ -257,13 +255,13 @@ def relearn(
         others = [one for one in memory.images if one.fold != fold]
         new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != fold]
         of_fold = memory.students_of(fold, students)
-        learned = _learn(of_fold, memory, others, new, settings, desc=f"fold {fold}")
+        learned = _learn(of_fold, memory, others, new, settings, recipe, desc=f"fold {fold}")
         fold_students[fold] = learned
         before += _of_fold(card, of_fold, memory, images, good, fold)
         after += _of_fold(card, learned, memory, images, good, fold)
     trained = [one for one in memory.images if one.fold != HELD_OUT]
     new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != HELD_OUT]
-    final = _learn(students, memory, trained, new, settings, desc="students")
+    final = _learn(students, memory, trained, new, settings, recipe, desc="students")
     if not memory.folds:
         before = _of_fold(card, students, memory, images, good, HELD_OUT)
         after = _of_fold(card, final, memory, images, good, HELD_OUT)
@@ -304,6 +302,24 @@ def relearn(
     )
 
 
+def _check_known(card: ProductCard, memory: Memory) -> None:
+    if card.threshold.false_alarm_rate is None:
+        raise OptionError(
+            f"the thresholds of {card.product} keep no false-alarm rate ({card.threshold.method}), "
+            "so none can be kept again; choose one first: l2bt threshold --false-alarm-rate"
+        )
+    for image in memory.images:
+        if card.geometry_of(image.height, image.width).tiles != image.tiles:
+            raise OptionError(
+                f"{card.product} is looked at elsewhere than when it was trained (l2bt area), and "
+                "its memory does not hold what it needs; train it again with --keep-features"
+            )
+
+
+def _recipe_of(card: ProductCard) -> Recipe:
+    return "paper" if card.training.get("recipe") == "paper" else "edge"
+
+
 def _dealt(
     good: Sequence[LearnedPart], memory: Memory, rng: np.random.Generator
 ) -> tuple[RememberedImage, ...]:
@@ -337,6 +353,7 @@ def _learn(
     remembered: Sequence[RememberedImage],
     new: Sequence[Tokens],
     settings: RelearnSettings,
+    recipe: Recipe,
     *,
     desc: str,
 ) -> Students:
@@ -347,7 +364,7 @@ def _learn(
     rng = np.random.default_rng(settings.seed)
     old_patches = memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)
     new_patches = np.concatenate([tokens.reshape(-1, *tokens.shape[2:]) for tokens in new])
-    as_trained = FitSettings(steps=settings.updates, lr=settings.lr)
+    as_trained = FitSettings(recipe=recipe, steps=settings.updates, lr=settings.lr)
     half = as_trained.batch_patches // 2
     parameters = [value for value in learned.parameters() if value.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=settings.lr)
