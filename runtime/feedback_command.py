@@ -22,6 +22,7 @@ def add(
     defect: bool = False,
     box: tuple[int, int, int, int] | None = None,
     mask: Path | None = None,
+    by_chance: bool = False,
     who: str | None = None,
     force: bool = False,
     inboxes: Path = DEFAULT_INBOXES,
@@ -37,6 +38,8 @@ def add(
         defect: They have a defect.
         box: Where it is, on a single image: x y width height in px.
         mask: The same as an image of the same size that is not black there.
+        by_chance: The good parts were taken by chance, whatever they score, so that thresholds may
+            rest on them; not so with parts that were looked at because they were rejected.
         who: Who says so; the user by default.
         force: Take an image too that has another size than the others, or that is said to be good
             and scores far beyond all good ones.
@@ -57,6 +60,7 @@ def add(
         who=getpass.getuser() if who is None else who,
         boxes=() if box is None else (box,),
         mask=mask,
+        by_chance=by_chance,
         force=force,
     )
     if not images:

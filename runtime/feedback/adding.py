@@ -21,6 +21,7 @@ class Statement:
         who: Who says so.
         boxes: Where the defect is, on a single image.
         mask: File of the same size that is not black where the defect is, on a single image.
+        by_chance: Good parts were taken by chance, whatever they scored.
         force: Take images too that contradict what is known.
     """
 
@@ -28,6 +29,7 @@ class Statement:
     who: str
     boxes: tuple[Box, ...] = ()
     mask: Path | None = None
+    by_chance: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -35,6 +37,8 @@ class Statement:
             raise OptionError("nobody is named who says so; name somebody with --who")
         if self.review == "good" and (self.boxes or self.mask is not None):
             raise OptionError("--box and --mask mark defects; they belong to --defect")
+        if self.by_chance and self.review != "good":
+            raise OptionError("--by-chance belongs to --good")
         if self.boxes and self.mask is not None:
             raise OptionError("--box and --mask exclude each other; give one")
 
@@ -83,6 +87,7 @@ def add_files(
                 version=None if found is None else found.version,
                 boxes=statement.boxes,
                 mask=mask,
+                by_chance=statement.by_chance,
             )
         except (BadImageError, OptionError) as error:
             yield error if str(path) in str(error) else type(error)(f"{path}: {error}")

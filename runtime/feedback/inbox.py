@@ -29,7 +29,7 @@ SHORT = 12
 _BUSY_S = 30.0
 _COLUMNS = (
     *("sha256", "name", "width", "height", "review", "who", "at", "score", "threshold"),
-    *("version", "kept", "boxes", "mask_sha256", "bytes"),
+    *("version", "kept", "boxes", "mask_sha256", "by_chance", "bytes"),
 )
 _TABLE = """
 CREATE TABLE parts (
@@ -47,6 +47,7 @@ CREATE TABLE parts (
     kept TEXT CHECK (kept IN ('rejected', 'borderline')),
     boxes TEXT NOT NULL,
     mask_sha256 TEXT,
+    by_chance INTEGER NOT NULL,
     bytes INTEGER NOT NULL
 )
 """
@@ -111,6 +112,7 @@ class Inbox:
         kept: Kept | None = None,
         boxes: Sequence[Box] = (),
         mask: bytes | None = None,
+        by_chance: bool = False,
     ) -> ReviewedPart:
         """Keep an image with what was said of it.
 
@@ -127,6 +129,7 @@ class Inbox:
             kept: Why a server kept it.
             boxes: Where the defect is.
             mask: Image file of the same size that is not black where the defect is.
+            by_chance: Whether it is a good part that was taken by chance.
 
         Raises:
             BadImageError: The image or the mask cannot be read.
@@ -148,11 +151,15 @@ class Inbox:
             kept=kept,
             boxes=tuple(boxes),
             mask_sha256=None if mask is None else hashlib.sha256(mask).hexdigest(),
+            by_chance=by_chance,
         )
         if mask is not None:
             _check_mask(mask, part)
-            atomic_write(self._path(part.mask_sha256 or ""), mask, lasting=True)
+        # Files are written and removed within transactions, so that nobody removes what another
+        # has just added.
         with self._transaction() as database:
+            if mask is not None:
+                atomic_write(self._path(part.mask_sha256 or ""), mask, lasting=True)
             before = self._find(database, part.sha256)
             if before is not None:
                 if before.review is not None or review is None:
@@ -166,6 +173,7 @@ class Inbox:
                         "at": part.at,
                         "boxes": part.boxes,
                         "mask_sha256": part.mask_sha256,
+                        "by_chance": part.by_chance,
                     }
                 )
                 database.execute("DELETE FROM parts WHERE sha256 = ?", (part.sha256,))
@@ -211,6 +219,12 @@ class Inbox:
             )
         return found[0]
 
+    def holds(self, content: bytes) -> bool:
+        """Whether an image file is there already."""
+        query = "SELECT count(*) FROM parts WHERE sha256 = ?"
+        ((count,),) = self._rows(query, (hashlib.sha256(content).hexdigest(),))
+        return bool(count)
+
     def content(self, part: ReviewedPart) -> bytes:
         """The image file.
 
@@ -235,9 +249,7 @@ class Inbox:
         """Forget an image, and what was said of it."""
         with self._transaction() as database:
             database.execute("DELETE FROM parts WHERE sha256 = ?", (part.sha256,))
-        for digest in (part.sha256, part.mask_sha256):
-            if digest is not None and not self._is_used(digest):
-                self._path(digest).unlink(missing_ok=True)
+        self._remove_files(part.sha256, part.mask_sha256)
 
     def kept_bytes(self) -> int:
         """Bytes of the images that nobody has reviewed."""
@@ -253,14 +265,20 @@ class Inbox:
         Returns:
             How many were removed.
         """
-        removed = 0
         left = self.kept_bytes()
-        for part in self.parts(is_reviewed=False):
+        if left <= most_bytes:
+            return 0
+        removed = 0
+        query = "SELECT sha256, bytes FROM parts WHERE review IS NULL ORDER BY number"
+        for row in self._rows(query):
             if left <= most_bytes:
                 break
-            left -= self._path(part.sha256).stat().st_size
-            self.remove(part)
-            removed += 1
+            left -= row["bytes"]
+            with self._transaction() as database:
+                # Somebody may have reviewed it meanwhile.
+                delete = "DELETE FROM parts WHERE sha256 = ? AND review IS NULL"
+                removed += database.execute(delete, (row["sha256"],)).rowcount
+            self._remove_files(row["sha256"])
         return removed
 
     def close(self) -> None:
@@ -305,10 +323,16 @@ class Inbox:
         row = cursor.fetchone()
         return None if row is None else _part_of(dict(zip(names, row, strict=True)))
 
-    def _is_used(self, digest: str) -> bool:
-        query = "SELECT count(*) FROM parts WHERE sha256 = ? OR mask_sha256 = ?"
-        ((count,),) = self._rows(query, (digest, digest))
-        return bool(count)
+    def _remove_files(self, *digests: str | None) -> None:
+        """Remove files that no row needs any more."""
+        used = "SELECT count(*) FROM parts WHERE sha256 = ? OR mask_sha256 = ?"
+        with self._transaction() as database:
+            for digest in digests:
+                if digest is None:
+                    continue
+                (count,) = database.execute(used, (digest, digest)).fetchone()
+                if not count:
+                    self._path(digest).unlink(missing_ok=True)
 
     def _path(self, digest: str) -> Path:
         return self.folder / "images" / digest[:2] / digest
@@ -365,4 +389,5 @@ def _part_of(row: dict[str, Any]) -> ReviewedPart:
         **{name: row[name] for name in (*names, "mask_sha256")},
         image_wh=(row["width"], row["height"]),
         boxes=tuple(tuple(box) for box in json.loads(row["boxes"])),
+        by_chance=bool(row["by_chance"]),
     )

@@ -32,6 +32,8 @@ class ReviewedPart:
         kept: Why a server kept it; None for what a person added.
         boxes: Where the defect is, if that was said by boxes.
         mask_sha256: Of the mask's file, if it was said by a mask.
+        by_chance: Whether a good part was taken by chance, whatever it scored: then a threshold may
+            rest on it. What is here because of its score says nothing of how often parts score so.
     """
 
     sha256: str
@@ -46,12 +48,16 @@ class ReviewedPart:
     kept: Kept | None = None
     boxes: tuple[Box, ...] = ()
     mask_sha256: str | None = None
+    by_chance: bool = False
 
     def __post_init__(self) -> None:
         if self.review not in (None, *REVIEWS):
             raise OptionError(f"review {self.review!r}: expected {' or '.join(REVIEWS)}")
         if self.review == "good" and (self.boxes or self.mask_sha256):
             raise OptionError(f"{self.name} is said to be good, and boxes or masks mark defects")
+        if self.by_chance and (self.review != "good" or self.kept is not None):
+            why = "a defect" if self.review != "good" else f"kept by the server as {self.kept}"
+            raise OptionError(f"{self.name} is {why}, so it was not a good part taken by chance")
         width, height = self.image_wh
         for x, y, box_width, box_height in self.boxes:
             inside = 0 <= x < x + box_width <= width and 0 <= y < y + box_height <= height
@@ -60,14 +66,6 @@ class ReviewedPart:
                     f"box {x} {y} {box_width} {box_height} does not lie in {self.name}, which has "
                     f"{width} x {height} px; expected x y width height in px"
                 )
-
-    @property
-    def is_selected(self) -> bool:
-        """Whether it is here because of its score: the server kept it, or the system rejected it.
-
-        Such a part is not drawn by chance, so it says nothing of how often parts score so high.
-        """
-        return self.kept is not None or self._was_rejected is True
 
     @property
     def is_false_alarm(self) -> bool:

@@ -53,8 +53,8 @@ class RememberedImage:
         first_tile: Where they begin in it.
         tiles: How many tiles it has.
         fold: Which fold it is in, counted from 1; or `HELD_OUT`, or `TRAINED`.
-        selected: Whether it is known because of its score, as a false alarm is: then it is not like
-            any good part, and no threshold may rest on it.
+        by_chance: Whether it was taken by chance, so that a threshold may rest on it; a false alarm
+            was not.
     """
 
     name: str
@@ -65,7 +65,7 @@ class RememberedImage:
     first_tile: int
     tiles: int
     fold: int
-    selected: bool = False
+    by_chance: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

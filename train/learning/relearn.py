@@ -3,9 +3,9 @@
 Each update takes half of its patches from the new images and half from those that are remembered,
 so that nothing is forgotten. The judge is learned anew from both. What calibrates stays unseen: of
 held-out images by all students, of a fold's images by the students of that fold, who learn from the
-new images of all other folds. Parts that came because of their score, as false alarms do, are
-learned from and compared on, but no threshold rests on them: they are the worst of many good parts,
-and would have it far too high.
+new images of all other folds. New parts are learned from and compared on, but a threshold rests on
+those alone that were taken by chance: false alarms are the worst of many good parts, and would have
+it far too high, and what is left without them would have it too low.
 """
 
 import copy
@@ -265,7 +265,7 @@ def relearn(
     if not memory.folds:
         before = _of_fold(card, students, memory, images, good, HELD_OUT)
         after = _of_fold(card, final, memory, images, good, HELD_OUT)
-    evidence = [found for image, found in after if not image.selected]
+    evidence = [found for image, found in after if image.by_chance]
     calibration = calibrate(evidence, folds=memory.folds or None)
     old = card.threshold
     threshold = choose_threshold(
@@ -340,7 +340,7 @@ def _dealt(
                 first_tile=first_tile,
                 tiles=len(one.tokens),
                 fold=fold_of[number],
-                selected=one.part.is_selected,
+                by_chance=one.part.by_chance,
             )
         )
         first_tile += len(one.tokens)

@@ -94,6 +94,8 @@ def test_a_mask_of_two_images_stays_until_both_are_gone(inbox: Inbox) -> None:
         ({"mask": mask_png(marked=False)}, "black everywhere"),
         ({"review": "good", "boxes": [(1, 1, 2, 2)]}, "boxes or masks mark defects"),
         ({"review": "fine"}, "expected good or defect"),
+        ({"by_chance": True}, "is a defect, so it was not a good part taken by chance"),
+        ({"review": "good", "by_chance": True, "kept": "rejected"}, "kept by the server"),
     ],
 )
 def test_what_contradicts_itself_is_refused_and_nothing_is_kept(
@@ -119,6 +121,23 @@ def test_the_oldest_unreviewed_make_room_and_reviewed_ones_never(inbox: Inbox) -
     assert [part.name for part in inbox.parts()] == ["0.png", "3.png", "4.png"]
     assert inbox.forget_oldest(0) == 2
     assert inbox.parts() == [reviewed]
+
+
+def test_what_somebody_reviews_while_room_is_made_stays(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = inbox.add(png(1), name="1.png", review=None, who="server", kept="rejected")
+    rows = inbox._rows
+
+    def reviewed_meanwhile(query: str, values: tuple[object, ...] = ()) -> list[object]:
+        found = rows(query, values)
+        if "sha256, bytes" in query:
+            inbox.add(png(1), name="1.png", review="good", who="ada")
+        return found
+
+    monkeypatch.setattr(inbox, "_rows", reviewed_meanwhile)
+    assert inbox.forget_oldest(0) == 0
+    assert inbox.content(kept) == png(1)
 
 
 def test_several_threads_lose_nothing(inbox: Inbox) -> None:

@@ -92,6 +92,7 @@ def copy_of(trained: Path, tmp_path: Path) -> Path:
                 name=f"{number}.png",
                 review="defect" if sample.is_defective else "good",
                 who="ada",
+                by_chance=not sample.is_defective,
             )
     return tmp_path / "plate"
 
@@ -138,18 +139,33 @@ def test_what_was_learned_before_is_there_the_next_time(product: Path) -> None:
     assert [files.count(f"{number:04d}.f16") for number in range(3)] == [10, 5, 1]
 
 
-def test_false_alarms_are_learned_from_and_no_threshold_rests_on_them(product: Path) -> None:
+def test_a_threshold_rests_on_new_parts_alone_that_were_taken_by_chance(product: Path) -> None:
     with Inbox(product.parent / "feedback", "plate") as inbox:
         for part in inbox.parts(review="good")[:3]:
             content = inbox.content(part)
             inbox.remove(part)
-            inbox.add(content, name=part.name, review="good", who="ada", score=3.0, threshold=2.0)
+            inbox.add(content, name=part.name, review="good", who="ada")
     comparison = learn(product)
     card = open_bundle(product).card
     assert card.calibration is not None
     assert comparison.good_images == 15
     assert len(card.calibration.images) == card.threshold.good_images == 12
-    assert sum(image.selected for image in memory_of(product).images) == 3
+    assert sum(not image.by_chance for image in memory_of(product).images) == 3
+
+
+def test_thresholds_by_hand_are_not_replaced_unasked(product: Path) -> None:
+    by_hand = l2bt("threshold", "plate", "--image-score", 5, folder=product.parent)
+    assert by_hand.returncode == 0, by_hand.stderr
+    with pytest.raises(OptionError, match="keep no false-alarm rate"):
+        learn(product)
+    assert open_bundle(product).card.threshold.image_score == 5
+
+
+def test_a_product_that_looks_elsewhere_than_when_it_was_trained_is_refused(product: Path) -> None:
+    memory = WorkSettings().memory_of(product) / "index.json"
+    memory.write_text(memory.read_text().replace('"tiles": 1', '"tiles": 2', 1))
+    with pytest.raises(OptionError, match="looked at elsewhere"):
+        learn(product)
 
 
 def test_half_of_the_new_parts_calibrate_where_images_are_held_out(
