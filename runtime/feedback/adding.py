@@ -10,6 +10,7 @@ from runtime.feedback.reviewed_part import Box, Review, ReviewedPart
 from runtime.images.decode import encoded_size, read_encoded
 from runtime.inspections.inspection import Inspection, Inspector
 from runtime.products.card import Calibration
+from runtime.products.unlike import unlike_bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +97,16 @@ def add_files(
         yield part
 
 
-def clear_defect_score(calibration: Calibration) -> float:
-    """From which score on an image is too unlike all good ones to be called good in passing.
-
-    As far above the highest score of the calibration as that is above their middle one.
-    """
-    scores = sorted(calibration.scores)
-    return 2 * scores[-1] - scores[len(scores) // 2]
-
-
 def _check_good(found: Inspection, path: Path, calibration: Calibration | None) -> None:
-    if calibration is None or found.score <= clear_defect_score(calibration):
+    if calibration is None:
         return
-    raise OptionError(
-        f"{path} is said to be good and scores {found.score:.4g}; the highest of "
-        f"{len(calibration.scores)} good images scores {max(calibration.scores):.4g}: look at it "
-        "again, and insist with --force if it is good"
-    )
+    bound = unlike_bound(calibration.scores)
+    if found.score > bound:
+        raise OptionError(
+            f"{path} is said to be good and scores {found.score:.4g}, more than is like the "
+            f"{len(calibration.scores)} good images that the thresholds rest on ({bound:.4g}): "
+            "look at it again, and insist with --force if it is good"
+        )
 
 
 def _check_size(

@@ -27,7 +27,9 @@ from runtime.inspections.inspection import Inspection
 
 logger = logging.getLogger("l2bt.feedback")
 
-_STALE_S = 300.0
+# Longer than a request takes; what never comes to its end must not fill the disk.
+_STALE_S = 60.0
+_SWEEP_EVERY_S = 15.0
 _MOST_WAITING = 32
 _WHO = "server"
 
@@ -80,10 +82,12 @@ class Spool:
     def sweep(self, older_than_s: float = _STALE_S) -> None:
         """Forget what requests left that never came to their end."""
         before = time.time() - older_than_s
-        with suppress(OSError):
+        with suppress(FileNotFoundError):
             for path in self._folder.iterdir():
-                if path.stat().st_mtime < before:
-                    path.unlink()
+                # Another process may sweep too.
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._folder / key
@@ -126,12 +130,17 @@ class Keeper:
             inbox.close()
 
     def _work(self) -> None:
-        self._spool.sweep()
-        while (job := self._waiting.get()) is not None:
+        while True:
             try:
+                self._spool.sweep()
+                job = self._waiting.get(timeout=_SWEEP_EVERY_S)
+                if job is None:
+                    return
                 self._keep(*job)
+            except queue.Empty:
+                continue
             except (L2BTError, OSError) as error:
-                # Such as the same image again, or a full disk: the server goes on.
+                # Such as a full disk: the server goes on.
                 logger.warning("an image is not kept: %s", error)
             except Exception:
                 logger.exception("an image is not kept")
@@ -144,6 +153,9 @@ class Keeper:
         if product not in self._inboxes:
             self._inboxes[product] = Inbox(self._settings.inboxes, product)
         inbox = self._inboxes[product]
+        if inbox.holds(content):
+            # A line may show the same part twice; what was said of it stays.
+            return
         inbox.add(
             content,
             name=request_id or key,
@@ -155,7 +167,6 @@ class Keeper:
             kept=kind,
         )
         inbox.forget_oldest(round(self._settings.keep_limit_gb * 1e9))
-        self._spool.sweep()
 
 
 def _png(pixels: ImageArray) -> bytes:

@@ -1,13 +1,6 @@
-"""Good images that look least like the others: perhaps they are not good.
-
-Scores of good images are spread about evenly around their middle once their logarithm is taken. An
-image is called unlike the others if it lies further above the middle than five times their usual
-distance from it (the median absolute deviation, in units of a normal distribution's standard
-deviation). On macaroni1 one or two of a hundred good images do, and a third of the defective ones.
-"""
+"""Good images that look least like the others: perhaps they are not good."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,43 +9,22 @@ from PIL import Image, ImageDraw, ImageFont
 from runtime.geometry.region import AnomalyMap
 from runtime.images.decode import ImageArray
 from runtime.inspections.overlay import lay_heat_over
+from runtime.products.unlike import unlike_bound
 
-DEVIATIONS = 5
-_FEWEST_IMAGES = 8
-# Of the median absolute deviation of a normal distribution.
-_TO_STANDARD_DEVIATION = 1.4826
 MOST_SHOWN = 8
 _PANEL_WIDTH_PX = 480
 PICTURE_NAME = "unlike.jpg"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unlike:
-    """What stands out.
-
-    Attributes:
-        bound: The score above which an image does; infinite where there are too few images.
-        numbers: Of the images, the highest score first.
-    """
-
-    bound: float
-    numbers: tuple[int, ...]
-
-
-def find_unlike(scores: Sequence[float]) -> Unlike:
-    """The images whose score is far above the others'.
+def find_unlike(scores: Sequence[float]) -> tuple[int, ...]:
+    """Numbers of the images whose score is unlike the others', the highest first.
 
     Args:
         scores: Of good images, by students that were not trained on them.
     """
-    if len(scores) < _FEWEST_IMAGES:
-        return Unlike(bound=float("inf"), numbers=())
-    logarithms = np.log(np.maximum(scores, 1e-12))
-    middle = float(np.median(logarithms))
-    spread = _TO_STANDARD_DEVIATION * float(np.median(np.abs(logarithms - middle)))
-    bound = float(np.exp(middle + DEVIATIONS * spread))
+    bound = unlike_bound(scores)
     order = np.argsort(scores)[::-1]
-    return Unlike(bound=bound, numbers=tuple(int(one) for one in order if scores[one] > bound))
+    return tuple(int(one) for one in order if scores[one] > bound)
 
 
 def draw_unlike(

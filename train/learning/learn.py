@@ -338,8 +338,7 @@ def _in_folds(
 
 def _unlike(scored: list[ScoredImage]) -> list[ScoredImage]:
     """Those of the images that are unlike the others, the highest score first."""
-    found = find_unlike([one.score for one in scored])
-    return [scored[one] for one in found.numbers]
+    return [scored[one] for one in find_unlike([one.score for one in scored])]
 
 
 def _told(unlike: list[ScoredImage], images: int, settings: FitSettings, picture: Path) -> str:

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 from runtime.feedback.inbox import Inbox
+from runtime.products.card import ProductCard
+from runtime.products.trust.signatures import SIGNATURE_NAME
 from runtime.storage.atomic_write import locked
 from train.learning.memory import Memory
 from train.learning.relearn import Relearned, new_good_parts, relearn, see
@@ -69,6 +71,7 @@ def learn_again(
         found = relearn(card, bundle.students, memory, good, bad, settings)
         if found.comparison.reasons and not force:
             return found
+        _tell_what_ends(folder, card, memory)
         written = write_bundle(folder, found.card, found.students, overwrite=True)
         # After the bundle: if this is cut off, the same images are learned from again.
         memory.add(
@@ -78,3 +81,16 @@ def learn_again(
             students_sha256=written.card.students_sha256,
         )
     return found
+
+
+def _tell_what_ends(folder: Path, card: ProductCard, memory: Memory) -> None:
+    """Say what the new version does not take over."""
+    known = {image.name for image in memory.images}
+    if card.calibration is not None and not known.issuperset(card.calibration.images):
+        logger.warning(
+            "the thresholds rested on other images (l2bt threshold --good), and rest on those that "
+            "%s remembers now",
+            card.product,
+        )
+    if (folder / SIGNATURE_NAME).exists():
+        logger.warning("the bundle's signature was of the version before; sign it again")

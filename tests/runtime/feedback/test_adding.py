@@ -1,5 +1,6 @@
 """Adding files to an inbox: scored by a model, refused where they contradict what is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ from PIL import Image
 
 from runtime.detector import Detector
 from runtime.errors import BadImageError, OptionError
-from runtime.feedback.adding import Statement, add_files, clear_defect_score
+from runtime.feedback.adding import Statement, add_files
 from runtime.feedback.inbox import Inbox
 from runtime.feedback.reviewed_part import ReviewedPart
-from runtime.products.card import Calibration
+from runtime.products.card import Calibration, ProductCard
 from tests.parts.command import l2bt
 from tests.parts.small import png
 from train.data.dataset import Dataset
@@ -42,21 +43,31 @@ def test_each_file_gets_the_score_the_threshold_and_the_version_of_now(
         assert (part.score, part.threshold, part.version) == (said.score, said.threshold, 1)
 
 
-def test_a_good_part_that_scores_far_beyond_all_others_must_be_insisted_on(
+class Calibrated:
+    """The detector, with a card whose thresholds rest on more images."""
+
+    def __init__(self, detector: Detector, calibration: Calibration) -> None:
+        self.inspect, self.inspect_many = detector.inspect, detector.inspect_many
+        self._card = replace(detector.read_card(), calibration=calibration)
+
+    def read_card(self, *, product: str | None = None) -> ProductCard:
+        return self._card
+
+
+def test_a_good_part_that_is_unlike_all_good_ones_must_be_insisted_on(
     inbox: Inbox, files: list[Path], detector: Detector
 ) -> None:
-    calibration = detector.read_card().calibration
-    assert calibration is not None
-    beyond = clear_defect_score(calibration)
-    (worst,) = sorted(files, key=lambda path: detector.inspect(path).score)[-1:]
-    assert detector.inspect(worst).score > beyond
+    scores = sorted((detector.inspect(path).score, path) for path in files)
+    worst = scores[-1][1]
+    low = tuple(scores[0][0] * (1 + number / 100) for number in range(10))
+    calibration = Calibration(images=tuple(map(str, range(10))), scores=low, peaks=low)
+    inspector = Calibrated(detector, calibration)
     said = Statement(review="good", who="ada")
-    (refused,) = add_files(inbox, [worst], said, inspector=detector)
+    (refused,) = add_files(inbox, [worst], said, inspector=inspector)
     assert isinstance(refused, OptionError)
     assert "insist with --force" in str(refused)
-    (taken,) = add_files(
-        inbox, [worst], Statement(review="good", who="ada", force=True), inspector=detector
-    )
+    insisting = Statement(review="good", who="ada", force=True)
+    (taken,) = add_files(inbox, [worst], insisting, inspector=inspector)
     assert isinstance(taken, ReviewedPart)
 
 
@@ -86,11 +97,6 @@ def test_a_file_that_cannot_be_taken_does_not_keep_the_next_from_it(
     assert isinstance(found[1], ReviewedPart)
     assert isinstance(found[2], OptionError)
     assert all(str(tmp_path) in str(one) for one in (found[0], found[2]))
-
-
-def test_how_far_beyond_is_told_by_the_calibration_itself() -> None:
-    calibration = Calibration(images=("a", "b", "c"), scores=(1.0, 2.0, 1.2), peaks=(1.0,) * 3)
-    assert clear_defect_score(calibration) == pytest.approx(2.8)
 
 
 @pytest.mark.parametrize(
