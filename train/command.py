@@ -120,7 +120,7 @@ def learn(
         force: Take the new version even if it is worse.
         work_folder: Where training kept the features, if it was told where.
         teacher_weights: The local file that the bundle was trained with, if one was.
-        device: cpu, cuda or cuda:N.
+        device: Where the teacher runs: cpu, cuda or cuda:N.
         settings: How much is learned.
     """
     from train.learning.learn_again import learn_again

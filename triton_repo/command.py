@@ -13,7 +13,7 @@ from runtime.errors import OptionError
 from runtime.feedback.keep_settings import KeepSettings
 from runtime.models.built_engines import ENGINES
 from triton_repo.configuration.build import DEFAULT_REPOSITORY
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings
 from triton_repo.supervision.watch_settings import WatchSettings
 

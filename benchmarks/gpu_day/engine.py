@@ -76,7 +76,9 @@ def run_engine(folder: Path, work: Path, journal: Journal, *, device: str, effor
                     cuda_graph=cuda_graph,
                     batch_sizes=sizes,
                 )
-                _time(name, tile_wh, engine, sizes, journal, effort)
+                way = "fused" if fused else "operator by operator"
+                way += ", CUDA graph" if cuda_graph else ""
+                _time(name, tile_wh, engine, way, sizes, journal, effort)
                 engine.close()
 
 
@@ -84,13 +86,11 @@ def _time(
     name: str,
     tile_wh: tuple[int, int],
     engine: TorchEngine,
+    way: str,
     sizes: tuple[int, ...],
     journal: Journal,
     effort: Effort,
 ) -> None:
-    words = engine.description.split(", ", 1)
-    way = {"CUDA graph": "fused, CUDA graph"}.get(words[-1], words[-1])
-    way = "fused" if len(words) == 1 else way
     for tiles in effort.engine_tiles:
         batch = noise(tiles, tile_wh)
         timing = time_whole(lambda: engine.infer(batch), budget_s=effort.step_s)  # noqa: B023

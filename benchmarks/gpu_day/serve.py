@@ -25,7 +25,7 @@ from runtime.detector import Detector
 from runtime.models.exported_model import ExportedModel
 from train.data.open_dataset import open_dataset
 from triton_repo.configuration.build import TORCH, build_repository
-from triton_repo.configuration.configs import RepositorySettings, TorchPrecision
+from triton_repo.configuration.repository_settings import RepositorySettings, TorchPrecision
 from triton_repo.server.home import check_stub, prepare_home, server_environment
 from triton_repo.server.server import ServerSettings, TritonServer
 

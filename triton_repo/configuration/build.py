@@ -18,13 +18,13 @@ from triton_repo.configuration.configs import (
     ENGINE,
     POSTPROCESS,
     PREPROCESS,
-    RepositorySettings,
     TensorSpecs,
     cpu_configs,
     model_configs,
     to_text,
     torch_configs,
 )
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.python_models.entry import shim_text
 
 DEFAULT_REPOSITORY = Path("triton_repo") / "models"

@@ -150,7 +150,7 @@ def measure_case(
 @contextmanager
 def serving(exported: ExportedModel, tiles: int = 1) -> Iterator[str]:
     """A server of its own for an exported model; gives the address of its gRPC interface."""
-    from triton_repo.configuration.configs import RepositorySettings
+    from triton_repo.configuration.repository_settings import RepositorySettings
 
     settings = RepositorySettings(max_batch_tiles=max(tiles, 128))
     with TemporaryDirectory() as scratch:

@@ -30,7 +30,7 @@ from runtime.errors import OptionError, ServerError
 from runtime.geometry.tile_shape import describe_wh
 from runtime.models.exported_model import ExportedModel
 from triton_repo.configuration.build import build_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
 _IMAGES = 6

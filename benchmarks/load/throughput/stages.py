@@ -25,7 +25,7 @@ from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
 from triton_repo.configuration.build import build_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
 Way = TypeVar("Way")

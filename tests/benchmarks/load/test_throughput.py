@@ -39,7 +39,8 @@ from runtime.geometry.geometry import GeometrySettings
 from runtime.models.exported_model import ExportedModel
 from runtime.storage.json_files import read_json
 from tests.parts.small import random_image
-from triton_repo.configuration.configs import RepositorySettings, TensorSpecs, cpu_configs
+from triton_repo.configuration.configs import TensorSpecs, cpu_configs
+from triton_repo.configuration.repository_settings import RepositorySettings
 
 # As version 2.51 writes it for an ensemble.
 REPORT = """Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,\

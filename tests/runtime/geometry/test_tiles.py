@@ -27,7 +27,7 @@ from train.reference import ReferenceDetector
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
 # 360 x 240 px are 4 x 3 of them, 720 x 480 px 8 x 5.

@@ -39,11 +39,11 @@ from train.settings import TeacherSettings
 from train.students.bundle import open_bundle
 from triton_repo.configuration.check import check_repository
 from triton_repo.configuration.configs import (
-    RepositorySettings,
     TensorSpecs,
     model_configs,
     to_text,
 )
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.python_models.entry import shim_text
 
 ASSIGNMENT = Assignment(number=0, slot=0, product="plate", version=1, students_sha256="1" * 64)

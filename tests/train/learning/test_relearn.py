@@ -22,10 +22,10 @@ from runtime.storage.atomic_write import locked
 from tests.parts.command import l2bt
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
+from train.learning.comparison import Comparison
 from train.learning.learn import learn_product
 from train.learning.learn_again import learn_again
 from train.learning.memory import HELD_OUT, TRAINED, Memory
-from train.learning.relearn import Comparison
 from train.settings import (
     DEMO_TEACHER,
     FitSettings,

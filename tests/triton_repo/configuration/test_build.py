@@ -12,12 +12,12 @@ from tests.parts.engines import write_engine
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.check import check_repository
 from triton_repo.configuration.configs import (
-    RepositorySettings,
     TensorSpecs,
     cpu_configs,
     model_configs,
     to_text,
 )
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.python_models.entry import python_model
 from triton_repo.server.docker import docker_command
 from triton_repo.server.server import ServerSettings

@@ -18,7 +18,7 @@ from tests.parts.small import random_image
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import TORCH, build_repository
 from triton_repo.configuration.check import check_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
 

@@ -14,7 +14,7 @@ from runtime.errors import DeadlineExceededError, L2BTError, ServerUnavailableEr
 from runtime.models.exported_model import ExportedModel
 from tests.parts.small import random_image
 from triton_repo.configuration.build import build_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
 IMAGE = random_image(100, 150)

@@ -20,7 +20,7 @@ from runtime.models.exported_model import ExportedModel
 from tests.parts.command import l2bt
 from tests.parts.small import random_image
 from triton_repo.configuration.build import build_repository
-from triton_repo.configuration.configs import RepositorySettings
+from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.leftovers import remove_leftovers
 from triton_repo.supervision.model_processes import model_of, model_processes
 
