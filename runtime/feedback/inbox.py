@@ -23,7 +23,7 @@ from runtime.products.card import check_product_name
 from runtime.storage.atomic_write import atomic_write
 
 _DATABASE = "inbox.sqlite"
-_LAYOUT = 1
+_LAYOUT = 2
 # As many characters of a digest are enough for people to name an image by.
 SHORT = 12
 _BUSY_S = 30.0
@@ -44,7 +44,7 @@ CREATE TABLE parts (
     score REAL,
     threshold REAL,
     version INTEGER,
-    kept TEXT CHECK (kept IN ('rejected', 'borderline')),
+    kept TEXT,
     boxes TEXT NOT NULL,
     mask_sha256 TEXT,
     by_chance INTEGER NOT NULL,
@@ -91,9 +91,16 @@ class Inbox:
         (layout,) = database.execute("PRAGMA user_version").fetchone()
         if layout == 0:
             database.execute(_TABLE)
+        elif layout == 1:
+            # It refused what is kept for a reason that it did not know.
+            database.execute("ALTER TABLE parts RENAME TO parts_before")
+            database.execute(_TABLE)
+            database.execute("INSERT INTO parts SELECT * FROM parts_before")
+            database.execute("DROP TABLE parts_before")
+        if layout in (0, 1):
             database.execute(f"PRAGMA user_version = {_LAYOUT}")
         database.execute("COMMIT")
-        if layout not in (0, _LAYOUT):
+        if layout not in (0, 1, _LAYOUT):
             raise ModelError(
                 f"{path} is an inbox of layout {layout}; this version reads {_LAYOUT}: use the "
                 "version of l2bt-edge that wrote it"

@@ -31,7 +31,8 @@ class KeepSettings:
 
     Attributes:
         keep: Which images: rejected; borderline, which are those for review, and others above nine
-            tenths of the threshold. None by default.
+            tenths of the threshold; drifted, which are some of those that are accepted while drift
+            is raised. None by default.
         keep_limit_gb: Room for the images of a product that nobody has reviewed, in gigabytes; the
             oldest go first, reviewed ones never.
         inboxes: Folder of all products' inboxes.
@@ -43,7 +44,7 @@ class KeepSettings:
 
     def __post_init__(self) -> None:
         if unknown := [one for one in self.keep if one not in KEPT]:
-            raise OptionError(f"keep {unknown[0]!r}: expected {' or '.join(KEPT)}")
+            raise OptionError(f"keep {unknown[0]!r}: expected {', '.join(KEPT)}")
         if not 0 < self.keep_limit_gb < float("inf"):
             raise OptionError(f"keep_limit_gb is {self.keep_limit_gb}; expected more than 0")
 
@@ -70,11 +71,18 @@ class KeepSettings:
         keep, limit_gb, inboxes = json.loads(text)
         return cls(keep=tuple(keep), keep_limit_gb=limit_gb, inboxes=Path(inboxes))
 
-    def kept_as(self, inspection: "Inspection") -> Kept | None:
-        """As what an image is kept, if it is."""
+    def kept_as(self, inspection: "Inspection", *, has_drifted: bool = False) -> Kept | None:
+        """As what an image is kept, if it is.
+
+        Args:
+            inspection: What came of it.
+            has_drifted: Whether drift is raised.
+        """
         kind: Kept | None = None
         if inspection.is_defective:
             kind = "rejected"
         elif inspection.is_for_review or inspection.score > BORDERLINE_SHARE * inspection.threshold:
             kind = "borderline"
+        if has_drifted and kind != "rejected" and kind not in self.keep:
+            kind = "drifted"
         return kind if kind in self.keep else None

@@ -32,6 +32,8 @@ _STALE_S = 60.0
 _SWEEP_EVERY_S = 15.0
 _MOST_WAITING = 32
 _WHO = "server"
+# Some of the parts show what has changed; a line makes hundreds a minute.
+_DRIFTED_EVERY_S = 10.0
 
 
 def key_of(stamps_ns: Iterable[int]) -> str:
@@ -107,20 +109,38 @@ class Keeper:
             _MOST_WAITING
         )
         self._inboxes: dict[str, Inbox] = {}
+        self._drifted_at: dict[str, float] = {}
         self._thread = threading.Thread(target=self._work, name="keeper", daemon=True)
         self._thread.start()
 
-    def consider(self, key: str, request_id: str, inspection: Inspection) -> None:
-        """Keep the image of an inspection, if it is one to be kept; returns at once."""
-        kind = self._settings.kept_as(inspection)
+    def consider(
+        self, key: str, request_id: str, inspection: Inspection, *, has_drifted: bool = False
+    ) -> None:
+        """Keep the image of an inspection, if it is one to be kept; returns at once.
+
+        Args:
+            key: Of the spool.
+            request_id: Names the image, if there is one.
+            inspection: What came of it.
+            has_drifted: Whether the product's drift is raised; then one part in ten seconds is
+                kept that is not for another reason.
+        """
+        kind = self._settings.kept_as(
+            inspection, has_drifted=has_drifted and self._wants_drifted(inspection.product)
+        )
         if kind is None:
             self._spool.drop(key)
             return
         try:
             self._waiting.put_nowait((key, request_id, inspection, kind))
+            if kind == "drifted":
+                self._drifted_at[inspection.product] = time.monotonic() + _DRIFTED_EVERY_S
         except queue.Full:
             self._spool.drop(key)
             logger.warning("an image is not kept: %d others wait to be", _MOST_WAITING)
+
+    def _wants_drifted(self, product: str) -> bool:
+        return time.monotonic() >= self._drifted_at.get(product, 0.0)
 
     def close(self) -> None:
         """Keep what waits, and end."""

@@ -8,7 +8,7 @@ from runtime.errors import OptionError
 Review: TypeAlias = Literal["good", "defect"]
 """What a person says of a part."""
 REVIEWS = get_args(Review)
-Kept: TypeAlias = Literal["rejected", "borderline"]
+Kept: TypeAlias = Literal["rejected", "borderline", "drifted"]
 """Why a server kept an image by itself."""
 KEPT = get_args(Kept)
 Box: TypeAlias = tuple[int, int, int, int]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from triton_repo.configuration.build import DEFAULT_REPOSITORY
 
 
@@ -45,13 +46,21 @@ def list_products(*, model: Path = DEFAULT_REPOSITORY) -> None:
     print(f"{used} of {table.capacity} slots hold students")
 
 
-def show(product: str, *, model: Path = DEFAULT_REPOSITORY, metrics: str | None = None) -> None:
-    """Show a product's versions, and how it does in a running server.
+def show(
+    product: str,
+    *,
+    model: Path = DEFAULT_REPOSITORY,
+    metrics: str | None = None,
+    inboxes: Path = DEFAULT_INBOXES,
+) -> None:
+    """Show a product's versions, how it does in a running server, and what to do about drift.
 
     Args:
         product: Its name.
         model: Model repository or exported model.
         metrics: host:port of the server's metrics, such as 127.0.0.1:8002.
+        inboxes: Folder of all products' inboxes; what the server keeps there shows what has
+            changed where drift is raised.
     """
     from runtime.errors import UnknownProductError
     from runtime.products.store.product_store import ProductStore
@@ -75,7 +84,7 @@ def show(product: str, *, model: Path = DEFAULT_REPOSITORY, metrics: str | None 
         from triton_repo.products.state import describe, read_metrics
 
         now = store.card(product, active) if active is not None else None
-        print(describe(read_metrics(metrics), product, card=now, version=active))
+        print(describe(read_metrics(metrics), product, card=now, version=active, inboxes=inboxes))
 
 
 def activate(product: str, version: int | None = None, *, model: Path = DEFAULT_REPOSITORY) -> None:

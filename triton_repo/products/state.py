@@ -1,13 +1,16 @@
 """How a product does in a running server, read from its metrics endpoint."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from runtime.client.access import check_address
 from runtime.errors import ServerUnavailableError
 from runtime.extras import require
+from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from runtime.products.card import ProductCard
 from runtime.products.drift import DriftWatch
+from triton_repo.products.drift_advice import advise
 from triton_repo.python_models.metrics import (
     DRIFT,
     DRIFTS,
@@ -47,7 +50,12 @@ def read_metrics(address: str) -> list[Any]:
 
 
 def describe(
-    samples: Iterable[Any], product: str, *, card: ProductCard | None, version: int | None
+    samples: Iterable[Any],
+    product: str,
+    *,
+    card: ProductCard | None,
+    version: int | None,
+    inboxes: Path = DEFAULT_INBOXES,
 ) -> str:
     """What a server's metrics say of the active version of a product, as text.
 
@@ -56,6 +64,10 @@ def describe(
         product: Its name.
         card: Its card; None if it is retired.
         version: Its active version.
+        inboxes: Folder of all products' inboxes, whose images show what has changed.
+
+    Raises:
+        ModelError: The inbox is damaged.
     """
     wanted = {"product": product, "version": str(version)}
     own = [sample for sample in samples if wanted.items() <= dict(sample.labels).items()]
@@ -89,10 +101,12 @@ def describe(
         found = ", ".join(f"{of} {value:.2f}" for of, value in drifts.items())
         lines.append(
             f"drift RAISED by {' and '.join(raised)} ({found}): parts are no longer like those of "
-            "the calibration; look at light, focus and material"
+            "the calibration"
             if raised
             else f"drift: none ({found}; raised from 1 on)"
         )
+        if raised:
+            lines.append(advise(product, raised, version=version, inboxes=inboxes))
     return "\n".join(lines)
 
 

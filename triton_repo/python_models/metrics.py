@@ -64,7 +64,7 @@ class ProductMetrics:
         residual: float,
         *,
         current: Callable[[], Collection[int]],
-    ) -> None:
+    ) -> bool:
         """Count one inspection.
 
         Args:
@@ -73,6 +73,9 @@ class ProductMetrics:
             residual: The image's mean residual.
             current: Tells the numbers of all present assignments. It is asked when a version is
                 counted for the first time, and those that have left their slots are forgotten.
+
+        Returns:
+            Whether drift is raised.
         """
         metrics = self._products.get(served.number)
         if metrics is None:
@@ -83,6 +86,7 @@ class ProductMetrics:
             metrics = _Metrics(self._families, served, self._process)
             self._products[served.number] = metrics
         metrics.count(score, residual)
+        return metrics.has_drifted
 
 
 class _Metrics:
@@ -119,6 +123,7 @@ class _Metrics:
         }
         self._last_scores: deque[float] = deque(maxlen=WINDOW_PARTS)
         self._until_look = 0
+        self.has_drifted = False
 
     def count(self, score: float, residual: float) -> None:
         self._inspections.increment(1)
@@ -142,6 +147,7 @@ class _Metrics:
             gauge.set(float(np.quantile(scores, quantile)))
         drift = self._watch.drift()
         if drift is not None:
+            self.has_drifted = drift.is_raised
             for of in DRIFTS:
                 found = getattr(drift, of)
                 if found is not None:

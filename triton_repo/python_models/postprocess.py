@@ -105,19 +105,25 @@ class TritonPythonModel:
                 "postprocess": (judged_ns - received_ns) / 1e6,
             },
         )
-        self._count(served, inspection)
+        has_drifted = self._count(served, inspection)
         if self._keeper is not None:
             stamps_ns = (arrived_ns, decoded_ns, cut_ns)
-            self._keeper.consider(key_of(stamps_ns), printable(request.request_id()), inspection)
+            self._keeper.consider(
+                key_of(stamps_ns),
+                printable(request.request_id()),
+                inspection,
+                has_drifted=has_drifted,
+            )
         pb_utils.Logger.log_info(
             f"answer {printable(request.request_id())}: {card.product} {served.version} "
             f"{inspection.verdict} {inspection.score:.6g}"
         )
         return _response(encode_inspection(inspection))
 
-    def _count(self, served: ServedProduct, inspection: Inspection) -> None:
+    def _count(self, served: ServedProduct, inspection: Inspection) -> bool:
+        """Whether the product's drift is raised."""
         try:
-            self._metrics.count(
+            return self._metrics.count(
                 served,
                 inspection.score,
                 inspection.mean_residual,
@@ -126,6 +132,7 @@ class TritonPythonModel:
         except Exception as error:
             # The answer is worth more than its count.
             pb_utils.Logger.log_error(f"postprocess: metrics: {error!r}")
+            return False
 
 
 def _code_of(error: L2BTError) -> int:

@@ -208,6 +208,28 @@ def test_an_inbox_of_a_later_layout_is_refused(tmp_path: Path, inbox: Inbox) -> 
         Inbox(tmp_path / "feedback", "plate")
 
 
+def test_an_inbox_of_the_layout_before_is_taken_over_with_all_that_was_said(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    said = inbox.add(png(), name="a.png", review="good", who="ada", by_chance=True)
+    kept = inbox.add(png(1), name="b", review=None, who="server", kept="rejected", score=2.0)
+    database = inbox._open()
+    (now,) = database.execute("SELECT sql FROM sqlite_master WHERE name = 'parts'").fetchone()
+    before = now.replace("kept TEXT", "kept TEXT CHECK (kept IN ('rejected', 'borderline'))")
+    assert before != now
+    database.execute("ALTER TABLE parts RENAME TO moved")
+    database.execute(before)
+    database.execute("INSERT INTO parts SELECT * FROM moved")
+    database.execute("DROP TABLE moved")
+    database.execute("PRAGMA user_version = 1")
+    inbox.close()
+    with Inbox(tmp_path / "feedback", "plate") as again:
+        assert again.parts() == [said, kept]
+        again.add(png(2), name="c", review=None, who="server", kept="drifted")
+    with Inbox(tmp_path / "feedback", "plate") as again:
+        assert [part.kept for part in again.parts()] == [None, "rejected", "drifted"]
+
+
 def test_a_name_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="product name"):
         Inbox(tmp_path, "../elsewhere")

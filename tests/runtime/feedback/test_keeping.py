@@ -57,6 +57,29 @@ def test_rejected_and_nearly_rejected_parts_are_kept(
     assert only.kept_as(found) == (kept if kept == "rejected" else None)
 
 
+def test_what_is_accepted_is_kept_while_drift_is_raised_and_one_image_in_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = keeping(tmp_path, keep=("rejected", "drifted"))
+    assert settings.kept_as(SEEN) is None
+    assert settings.kept_as(SEEN, has_drifted=True) == "drifted"
+    assert settings.kept_as(replace(SEEN, score=0.95), has_drifted=True) == "drifted"
+    assert settings.kept_as(replace(SEEN, score=2.0), has_drifted=True) == "rejected"
+    assert keeping(tmp_path, keep=("rejected",)).kept_as(SEEN, has_drifted=True) is None
+
+    now_s = 1000.0
+    monkeypatch.setattr("runtime.feedback.keeping.time.monotonic", lambda: now_s)
+    spool, keeper = Spool(settings), Keeper(settings)
+    for number, product in enumerate(["plate", "plate", "nut", "plate", "plate"]):
+        now_s += 4
+        spool.put(str(number), png(number))
+        keeper.consider(str(number), "", replace(SEEN, product=product), has_drifted=True)
+    keeper.close()
+    with Inbox(tmp_path, "plate") as plate, Inbox(tmp_path, "nut") as nut:
+        assert [part.name for part in plate.parts()] == ["0", "3"]
+        assert [part.kept for part in nut.parts()] == ["drifted"]
+
+
 def test_pixels_and_files_come_into_the_inbox_with_what_the_server_saw(tmp_path: Path) -> None:
     settings = keeping(tmp_path)
     spool, keeper = Spool(settings), Keeper(settings)
@@ -135,7 +158,7 @@ def test_a_folder_that_cannot_be_is_refused_before_the_server_starts(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"keep": ("all",)}, "expected rejected or borderline"),
+        ({"keep": ("all",)}, "expected rejected, borderline, drifted"),
         ({"keep_limit_gb": 0}, "more than 0"),
     ],
 )
