@@ -106,7 +106,11 @@ def learn(
     device: str = "cpu",
     settings: Annotated[RelearnSettings, Parameter(name="*")] = RelearnSettings(),
 ) -> None:
-    """Learn from the good parts in a product's inbox, and compare with the version before.
+    """Learn from the parts in a product's inbox, and compare with the version before.
+
+    Students learn from good parts. From five defects on that are marked by a box or mask, the judge
+    learns what they look like, and that is kept if defects that it did not learn from score higher,
+    and no good part becomes a false alarm.
 
     The bundle is replaced if the new version is not worse: no known defect may be missed that was
     found before, and there may be no more false alarms. Otherwise nothing is changed, and the exit

@@ -244,7 +244,7 @@ class Memory:
     def add(
         self,
         images: Sequence[RememberedImage],
-        tokens: npt.NDArray[np.float16],
+        tokens: npt.NDArray[np.float16] | None,
         *,
         fold_students: Mapping[int, Students],
         students_sha256: str,
@@ -253,12 +253,13 @@ class Memory:
 
         Args:
             images: With the name of the file that `next_file` gave.
-            tokens: (tiles, T, 2, D) of all of them, one after the other.
+            tokens: (tiles, T, 2, D) of all of them, one after the other; None of none.
             fold_students: Those of each fold.
             students_sha256: Of the bundle's new students.
         """
         times = self._index.times + 1
-        atomic_write(self.folder / images[0].file, tokens.tobytes(), lasting=True)
+        if tokens is not None:
+            atomic_write(self.folder / images[0].file, tokens.tobytes(), lasting=True)
         for fold, students in fold_students.items():
             atomic_write(self.folder / _students_name(fold, times), encode_students(students))
         index = replace(

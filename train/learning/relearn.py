@@ -5,16 +5,16 @@ so that nothing is forgotten. The judge is learned anew from both. What calibrat
 held-out images by all students, of a fold's images by the students of that fold, who learn from the
 new images of all other folds. New parts are learned from and compared on, but a threshold rests on
 those alone that were taken by chance: false alarms are the worst of many good parts, and would have
-it far too high, and what is left without them would have it too low.
+it far too high, and what is left without them would have it too low. From five known defects on,
+what they look like is tried as well, and kept if it helps.
 """
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
@@ -22,15 +22,15 @@ from runtime.errors import OptionError
 from runtime.feedback.inbox import Inbox
 from runtime.feedback.reviewed_part import ReviewedPart
 from runtime.images.decode import decode_image
-from runtime.products.card import ProductCard
+from runtime.products.card import Calibration, ProductCard, Threshold
 from runtime.products.conformal import calibrate, choose_threshold, lowest_rate
 from runtime.products.trained_images import EVIDENCE, evidence_of, image_digest
 from train.fitting.features import TILES_AT_ONCE, teacher_tokens
 from train.fitting.fit import update_students
-from train.fitting.good_features import cached_patch_maps
 from train.fitting.learn_judge import JudgeEffort, learn_judge
 from train.fitting.patches import Patches, Tokens
-from train.learning.comparison import Comparison, Evidence
+from train.learning.comparison import Comparison
+from train.learning.defect_lessons import MarkedDefect, Tried, choose, try_looks
 from train.learning.memory import (
     HELD_OUT,
     STUDENTS_BEFORE,
@@ -38,35 +38,15 @@ from train.learning.memory import (
     Memory,
     RememberedImage,
 )
+from train.learning.version import GoodParts, LearnedPart, Scored, Version
 from train.settings import FitSettings, Recipe, RelearnSettings
 from train.students.students import Students
 from train.teacher.teacher import Teacher
 
 _REPLAYED_PATCHES = 100_000
 _JUDGE = JudgeEffort(patches=50_000, steps=300)
-
-
-Scored: TypeAlias = tuple[RememberedImage, Evidence]
-"""A good image, and what students say of it that have not seen it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnedPart:
-    """An image with what the teacher says of it.
-
-    Attributes:
-        part: Of the inbox.
-        digest: The part of its digest that cards keep.
-        height: In px.
-        width: In px.
-        tokens: (tiles, T, 2, D) float16.
-    """
-
-    part: ReviewedPart
-    digest: str
-    height: int
-    width: int
-    tokens: Tokens
+KNOWN_DEFECTS = "known_defects"
+"""In a card's training: a name of the marked defects that were known, learned from or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,35 +55,27 @@ class Relearned:
 
     Attributes:
         card: Of the new version; its students' checksum is still the old one's.
-        students: Of the new version.
-        fold_students: Of each fold.
+        version: The students of the new version.
         images: The new images, as the memory takes them.
-        tokens: Theirs, one after the other.
+        tokens: Theirs, one after the other; None where there are none.
         comparison: With the version before.
+        tried: Without and with the look of known defects.
+        taken: That of them which the new version is.
     """
 
     card: ProductCard
-    students: Students
-    fold_students: dict[int, Students]
+    version: Version
     images: tuple[RememberedImage, ...]
-    tokens: Tokens
+    tokens: Tokens | None
     comparison: Comparison
+    tried: tuple[Tried, ...]
+    taken: Tried
 
 
 def new_good_parts(inbox: Inbox, memory: Memory) -> list[ReviewedPart]:
-    """Good parts of the inbox that the product has not learned from.
-
-    Raises:
-        OptionError: There is none.
-    """
+    """Good parts of the inbox that the product has not learned from."""
     known = {image.sha256 for image in memory.images}
-    found = [part for part in inbox.parts(review="good") if part.sha256 not in known]
-    if not found:
-        raise OptionError(
-            f"the inbox of {inbox.product} holds no good image that the product has not learned "
-            f"from; add some: l2bt feedback add {inbox.product} IMAGES --good"
-        )
-    return found
+    return [part for part in inbox.parts(review="good") if part.sha256 not in known]
 
 
 def see(
@@ -144,6 +116,8 @@ def relearn(
     good: Sequence[LearnedPart],
     defects: Sequence[LearnedPart],
     settings: RelearnSettings,
+    *,
+    marked: Sequence[MarkedDefect] = (),
 ) -> Relearned:
     """Learn from new good images, calibrate anew, and compare with the version before.
 
@@ -152,8 +126,10 @@ def relearn(
         students: Its students.
         memory: What it remembers.
         good: New good images.
-        defects: Known defects; nothing is learned from them.
+        defects: Known defects; no students learn from them.
         settings: How much is learned.
+        marked: Those of the defects of which it is known where they are; the judge may learn what
+            they look like.
 
     Raises:
         ModelError: The memory is damaged.
@@ -161,61 +137,72 @@ def relearn(
             changed since it was trained.
     """
     _check_known(card, memory)
-    recipe = _recipe_of(card)
     rng = np.random.default_rng(settings.seed)
-    images = _dealt(good, memory, rng)
-    before: list[Scored] = []
-    after: list[Scored] = []
-    fold_students: dict[int, Students] = {}
-    for fold in range(1, memory.folds + 1):
-        others = [one for one in memory.images if one.fold != fold]
-        new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != fold]
-        of_fold = memory.students_of(fold, students)
-        learned = _learn(of_fold, memory, others, new, settings, recipe, desc=f"fold {fold}")
-        fold_students[fold] = learned
-        before += _of_fold(card, of_fold, memory, images, good, fold)
-        after += _of_fold(card, learned, memory, images, good, fold)
-    trained = [one for one in memory.images if one.fold != HELD_OUT]
-    new = [one.tokens for one, image in zip(good, images, strict=True) if image.fold != HELD_OUT]
-    final = _learn(students, memory, trained, new, settings, recipe, desc="students")
-    if not memory.folds:
-        before = _of_fold(card, students, memory, images, good, HELD_OUT)
-        after = _of_fold(card, final, memory, images, good, HELD_OUT)
-    evidence = [found for image, found in after if image.by_chance]
-    calibration = calibrate(evidence, folds=memory.folds or None)
-    old = card.threshold
-    threshold = choose_threshold(
-        calibration,
-        false_alarm_rate=_possible(old.false_alarm_rate, len(evidence)),
-        region_false_alarm_rate=_possible(old.region_false_alarm_rate, len(evidence)),
-        review_rate=_possible(old.review_rate, len(evidence)),
+    parts = GoodParts(memory=memory, new=good, images=_dealt(good, memory, rng))
+    folds = range(1, memory.folds + 1)
+    before = Version(
+        card=card,
+        students=students,
+        fold_students={fold: memory.students_of(fold, students) for fold in folds},
     )
+    learned = before.changed(
+        lambda students, fold: _learn(students, parts, fold, settings, _recipe_of(card))
+    )
+
+    def thresholds(scored: Sequence[Scored]) -> tuple[Calibration, Threshold]:
+        evidence = [found for image, found in scored if image.by_chance]
+        old = card.threshold
+        calibration = calibrate(evidence, folds=memory.folds or None)
+        return calibration, choose_threshold(
+            calibration,
+            false_alarm_rate=_possible(old.false_alarm_rate, len(evidence)),
+            region_false_alarm_rate=_possible(old.region_false_alarm_rate, len(evidence)),
+            review_rate=_possible(old.review_rate, len(evidence)),
+        )
+
+    tried = try_looks(learned, parts, marked, thresholds)
+    taken = choose(tried)
+    threshold = taken.threshold
     comparison = Comparison.of(
         (card.threshold.image_score, threshold.image_score),
-        good=([found for _, found in before], [found for _, found in after]),
-        defects=([_scored(card, one, defects) for one in (students, final)]),
+        good=(
+            [found for _, found in before.score_good(parts)],
+            [found for _, found in taken.good],
+        ),
+        defects=[before.score(defects), taken.version.score(defects)],
         names=[one.part.name for one in defects],
     )
-    digests = [one.digest for one in good]
     return Relearned(
         card=replace(
             card,
             threshold=threshold,
-            calibration=calibration,
+            calibration=taken.calibration,
             training={
                 **card.training,
                 "good_images": len(memory.images) + len(good),
                 STUDENTS_BEFORE: card.students_sha256,
                 "learned_again": int(card.training.get("learned_again") or 0) + 1,
-                **_with_digests(card, digests),
+                KNOWN_DEFECTS: digest_of([one.part for one in defects]),
+                "known_defects_strength": taken.strength,
+                **_with_digests(card, [one.digest for one in good]),
             },
         ),
-        students=final,
-        fold_students=fold_students,
-        images=images,
-        tokens=np.concatenate([one.tokens for one in good]),
+        version=taken.version,
+        images=tuple(parts.images),
+        tokens=np.concatenate([one.tokens for one in good]) if good else None,
         comparison=comparison,
+        tried=tuple(tried),
+        taken=taken,
     )
+
+
+def digest_of(defects: Sequence[ReviewedPart]) -> str:
+    """A short name of those known defects that are marked, and of where; empty of none."""
+    marked = [part for part in defects if part.boxes or part.mask_sha256]
+    if not marked:
+        return ""
+    said = sorted(f"{part.sha256} {part.mask_sha256} {part.boxes}" for part in marked)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
 
 def _check_known(card: ProductCard, memory: Memory) -> None:
@@ -265,72 +252,56 @@ def _dealt(
 
 def _learn(
     students: Students,
-    memory: Memory,
-    remembered: Sequence[RememberedImage],
-    new: Sequence[Tokens],
+    parts: GoodParts,
+    fold: int,
     settings: RelearnSettings,
     recipe: Recipe,
-    *,
-    desc: str,
 ) -> Students:
     """Students that go on learning; those that are given stay as they are."""
+    remembered, new = parts.trained_on(fold)
     learned = copy.deepcopy(students)
-    if not new:
-        return learned
     rng = np.random.default_rng(settings.seed)
-    old_patches = memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)
-    new_patches = np.concatenate([tokens.reshape(-1, *tokens.shape[2:]) for tokens in new])
+    old_patches = parts.memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)
+    judged_by = old_patches
+    if new:
+        new_patches = np.concatenate([tokens.reshape(-1, *tokens.shape[2:]) for tokens in new])
+        desc = "students" if fold == HELD_OUT else f"fold {fold}"
+        _update(learned, old_patches, new_patches, settings, recipe, rng, desc=desc)
+        share = min(len(new_patches), len(old_patches))
+        judged_by = np.concatenate([old_patches, _some(new_patches, share, rng)])
+    if learned.forward_judge is not None:
+        # Anew even where nothing is learned from: it may know the look of other defects.
+        patches = Patches.of(rng.permutation(judged_by)[None])
+        learn_judge(learned, patches, seed=settings.seed, effort=_JUDGE)
+    return learned
+
+
+def _update(
+    students: Students,
+    old_patches: Tokens,
+    new_patches: Tokens,
+    settings: RelearnSettings,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    *,
+    desc: str,
+) -> None:
     as_trained = FitSettings(recipe=recipe, steps=settings.updates, lr=settings.lr)
     half = as_trained.batch_patches // 2
-    parameters = [value for value in learned.parameters() if value.requires_grad]
+    parameters = [value for value in students.parameters() if value.requires_grad]
     optimiser = torch.optim.Adam(parameters, lr=settings.lr)
-    learned.train()
+    students.train()
     for step in tqdm(range(settings.updates), desc=desc, unit="step"):
         for group in optimiser.param_groups:
             group["lr"] = as_trained.lr_at(step, settings.updates)
         batch = np.concatenate([_some(old_patches, half, rng), _some(new_patches, half, rng)])
         tokens = torch.from_numpy(batch.astype(np.float32))
-        update_students(learned, optimiser, tokens[:, 0], tokens[:, 1], hardest=as_trained.hardest)
-    learned.eval()
-    if learned.forward_judge is not None:
-        share = min(len(new_patches), len(old_patches))
-        both = np.concatenate([old_patches, _some(new_patches, share, rng)])
-        patches = Patches.of(rng.permutation(both)[None])
-        learn_judge(learned, patches, seed=settings.seed, effort=_JUDGE)
-    return learned
+        update_students(students, optimiser, tokens[:, 0], tokens[:, 1], hardest=as_trained.hardest)
+    students.eval()
 
 
 def _some(patches: Tokens, count: int, rng: np.random.Generator) -> Tokens:
     return np.asarray(patches[rng.integers(0, len(patches), count)])
-
-
-def _of_fold(
-    card: ProductCard,
-    students: Students,
-    memory: Memory,
-    images: Sequence[RememberedImage],
-    good: Sequence[LearnedPart],
-    fold: int,
-) -> list[Scored]:
-    """What the images of a fold score, remembered ones and new ones."""
-    tokens: list[tuple[RememberedImage, npt.NDArray[np.float16]]] = [
-        (image, memory.tokens_of(image)) for image in memory.images if image.fold == fold
-    ]
-    tokens += [
-        (image, one.tokens) for image, one in zip(images, good, strict=True) if image.fold == fold
-    ]
-    return [
-        (image, (image.name, *_score(card, students, found, image.height, image.width)))
-        for image, found in tokens
-    ]
-
-
-def _score(
-    card: ProductCard, students: Students, tokens: Tokens, height: int, width: int
-) -> tuple[float, float, float]:
-    patch_maps = cached_patch_maps(tokens, students, card.geometry.grid_wh)
-    pixel_map = card.geometry_of(height, width).pixel_map(patch_maps)
-    return pixel_map.score(), pixel_map.peak(), float(patch_maps.mean())
 
 
 def _possible(rate: float | None, images: int) -> float | None:
@@ -338,11 +309,9 @@ def _possible(rate: float | None, images: int) -> float | None:
     return None if rate is None else max(rate, float(lowest_rate(images)))
 
 
-def _scored(card: ProductCard, students: Students, parts: Sequence[LearnedPart]) -> list[float]:
-    return [_score(card, students, one.tokens, one.height, one.width)[0] for one in parts]
-
-
 def _with_digests(card: ProductCard, digests: Sequence[str]) -> dict[str, str | int | float | None]:
+    if not digests:
+        return {}
     known = str(card.training.get(EVIDENCE, ""))
     size = len(digests[0])
     before = [known[at : at + size] for at in range(0, len(known), size)]

@@ -1,6 +1,5 @@
 """Learning from the inbox: quickly, without forgetting, and never to the worse."""
 
-import io
 import shutil
 import threading
 from dataclasses import replace
@@ -9,92 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from export.fuse import export_product
 from runtime.client.client import Client
 from runtime.errors import ModelError, OptionError
 from runtime.feedback.inbox import Inbox
-from runtime.images.decode import ImageArray
 from runtime.inspections.inspection import Inspection
 from runtime.products.students_file import STUDENTS_NAME
 from runtime.storage.atomic_write import locked
 from tests.parts.command import l2bt
-from train.data.synthetic import SyntheticSettings, open_synthetic
-from train.data.synthetic_defects import Defect
+from tests.parts.learnable import WHOLE, content_of, copy_of
+from train.data.synthetic import open_synthetic
 from train.learning.comparison import Comparison
-from train.learning.learn import learn_product
 from train.learning.learn_again import learn_again
 from train.learning.memory import HELD_OUT, TRAINED, Memory
-from train.settings import (
-    DEMO_TEACHER,
-    FitSettings,
-    GeometryOptions,
-    RelearnSettings,
-    TeacherSettings,
-    WorkSettings,
-)
+from train.settings import RelearnSettings, WorkSettings
 from train.students.bundle import open_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
 QUICK = RelearnSettings(updates=20)
-WHOLE = SyntheticSettings(
-    train_images=10,
-    test_good=5,
-    test_defective=2,
-    height=100,
-    width=150,
-    defects=(Defect("stain", 60), Defect("stain", 50)),
-)
-
-
-def content_of(pixels: ImageArray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A product of folds and one of held-out images, each with its memory, in a folder."""
-    found = {}
-    for name, settings in (
-        ("folds", FitSettings(steps=150, folds=3, forecast=False)),
-        ("held-out", FitSettings(steps=150, held_out=0.4)),
-    ):
-        folder = tmp_path_factory.mktemp(name)
-        learn_product(
-            open_synthetic(WHOLE),
-            folder / "plate",
-            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-            fit_settings=settings,
-            geometry=GeometryOptions(geometry="square", image_size=112),
-            work=WorkSettings(keep_features=True),
-        )
-        found[name] = folder
-    return found
-
-
-@pytest.fixture
-def product(trained: dict[str, Path], tmp_path: Path) -> Path:
-    """A product of folds, to be changed, with five good parts and two defects in its inbox."""
-    return copy_of(trained["folds"], tmp_path)
-
-
-def copy_of(trained: Path, tmp_path: Path) -> Path:
-    for path in trained.iterdir():
-        shutil.copytree(path, tmp_path / path.name)
-    with Inbox(tmp_path / "feedback", "plate") as inbox:
-        for number, sample in enumerate(open_synthetic(WHOLE).test):
-            inbox.add(
-                content_of(sample.pixels()),
-                name=f"{number}.png",
-                review="defect" if sample.is_defective else "good",
-                who="ada",
-                by_chance=not sample.is_defective,
-            )
-    return tmp_path / "plate"
 
 
 def memory_of(bundle: Path) -> Memory:
@@ -124,7 +57,7 @@ def test_new_good_parts_are_learned_calibrated_with_and_remembered(product: Path
     assert after.card.threshold.good_images == 15
     assert len(str(after.card.training["trained_images"])) == 15 * 8
     assert len(memory_of(product).images) == 15
-    with pytest.raises(OptionError, match="holds no good image .* not learned from"):
+    with pytest.raises(OptionError, match="holds no good image"):
         learn(product)
 
 
