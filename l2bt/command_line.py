@@ -78,6 +78,10 @@ _BENCHMARKS = {
         "learning.training:training",
         "How long learning takes, and what it is worth.",
     ),
+    "few-parts": (
+        "learning.few_parts:few_parts",
+        "What a product finds that begins with few parts, and learns since.",
+    ),
     "int8": (
         "compute.int8.int8:int8",
         "8-bit weights and activations on a CPU: speed and parity.",
