@@ -17,6 +17,9 @@ from train.students.bundle import open_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
+# As a slow line does; a server that is asked without a pause takes half of a small machine.
+_PART_EVERY_S = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -74,7 +77,7 @@ class AskedServer:
 
 @contextmanager
 def asked_server(bundle: Path, image: ImageArray) -> Iterator[AskedServer]:
-    """Serve a bundle, and ask for one image again and again until it is left.
+    """Serve a bundle, and ask for one image twice a second until it is left.
 
     Args:
         bundle: The product's folder.
@@ -91,7 +94,7 @@ def asked_server(bundle: Path, image: ImageArray) -> Iterator[AskedServer]:
 
             def ask() -> None:
                 with Client(server.grpc_address) as client:
-                    while not ended.is_set():
+                    while not ended.wait(_PART_EVERY_S):
                         try:
                             answer = client.inspect(image, want_map=False)
                         except L2BTError:

@@ -71,7 +71,9 @@ def few_parts(
     serve: bool = False,
     teacher: str = DEMO_TEACHER,
     teacher_weights: Path | None = None,
+    geometry: Annotated[GeometryOptions, Parameter(name="*")] = GeometryOptions(),
     students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(forecast=False),
+    relearning: Annotated[RelearnSettings, Parameter(name="learn")] = RelearnSettings(),
     work_folder: Path | None = None,
     out: Path | None = None,
 ) -> None:
@@ -91,7 +93,9 @@ def few_parts(
         serve: Ask a real server for a test image all the while.
         teacher: The frozen network.
         teacher_weights: A local file with its weights.
+        geometry: How images are brought to the network.
         students: How products are trained.
+        relearning: How much they learn since.
         work_folder: Keeps the teacher's features of all images for the next run; a temporary one by
             default.
         out: Folder of all machines' results; benchmarks/results by default.
@@ -106,11 +110,21 @@ def few_parts(
             f"{dataset.product} has {len(dataset.train)} good images to learn from; {max(counts)} "
             f"and {further} further ones are {lacking} more: lower --good-images or --further"
         )
+    # The teacher sees no more than can be needed.
+    some = np.random.default_rng(0).permutation(len(dataset.train))[: max(counts) + further]
+    dataset = replace(dataset, train=tuple(dataset.train[number] for number in sorted(some)))
     conditions = read_conditions()
     teacher_settings = TeacherSettings(teacher=teacher, teacher_weights=teacher_weights)
     fit_settings = replace(students, held_out=held_out) if held_out is not None else students
     with TemporaryDirectory() as scratch:
-        parts = _Parts(dataset, teacher_settings, fit_settings, work_folder or Path(scratch))
+        parts = _Parts(
+            dataset,
+            teacher_settings,
+            fit_settings,
+            geometry,
+            relearning,
+            work_folder or Path(scratch),
+        )
         found = []
         for count in counts:
             for seed in range(draws):
@@ -145,12 +159,19 @@ class _Parts:
     """All images of a data set, which the teacher sees once however many products there are."""
 
     def __init__(
-        self, dataset: Dataset, teacher: TeacherSettings, fit: FitSettings, folder: Path
+        self,
+        dataset: Dataset,
+        teacher: TeacherSettings,
+        fit: FitSettings,
+        options: GeometryOptions,
+        relearning: RelearnSettings,
+        folder: Path,
     ) -> None:
         self.dataset, self.teacher, self.fit = dataset, teacher, fit
+        self.options, self.relearning = options, relearning
         self.samples: list[Sample] = [*dataset.train, *dataset.test]
-        image_wh = dataset.usual_image_wh()
-        options = GeometryOptions()
+        is_fitted = options.chosen(fit.recipe) == "fitted"
+        image_wh = dataset.usual_image_wh() if is_fitted else None
         network = load_teacher(teacher, image_size=options.image_size, image_wh=image_wh)
         self.geometry = options.settings(network.patch_size, image_wh, recipe=fit.recipe)
         self.cache: FeatureCache = cache_features(
@@ -199,6 +220,7 @@ class _Run:
             self._bundle,
             teacher_settings=parts.teacher,
             fit_settings=parts.fit,
+            geometry=parts.options,
             threshold_settings=ThresholdSettings(false_alarm_rate=rate),
             work=WorkSettings(keep_features=True),
         )
@@ -246,7 +268,9 @@ class _Run:
             for number in numbers:
                 self._feed_back(inbox, number, review)
         begun = perf_counter()
-        learned = learn_again(self._bundle, inboxes=inboxes, settings=RelearnSettings(), force=True)
+        learned = learn_again(
+            self._bundle, inboxes=inboxes, settings=self._parts.relearning, force=True
+        )
         seconds = perf_counter() - begun
         if asked is not None:
             asked.take_over(self._bundle)

@@ -174,10 +174,13 @@ def _expect(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     # Good patches have an anomaly of about 1: their mean stays in the distance's own units.
     target = log_distance - log_distance.mean()
+    inputs = torch.empty(source.shape)
+    for start in range(0, len(source), _PATCHES_AT_ONCE):
+        part = slice(start, start + _PATCHES_AT_ONCE)
+        inputs[part] = unit_variance(torch.from_numpy(source[part].astype(np.float32)))
     for _ in tqdm(range(steps), desc=desc, unit="step"):
         chosen = torch.randint(len(target), (min(_BATCH_PATCHES, len(target)),))
-        tokens = torch.from_numpy(source[chosen.numpy()].astype(np.float32))
-        hidden = functional.gelu(layers[0](unit_variance(tokens)))
+        hidden = functional.gelu(layers[0](inputs[chosen]))
         loss = functional.mse_loss(layers[1](hidden)[:, 0], target[chosen])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -48,6 +48,9 @@ _JUDGE = JudgeEffort(patches=50_000, steps=300)
 KNOWN_DEFECTS = "known_defects"
 """In a card's training: a name of the marked defects that were known, learned from or not."""
 
+LOOK_STRENGTH = "known_defects_strength"
+"""In a card's training: how much their look counts; 0 where it is not known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Relearned:
@@ -145,9 +148,7 @@ def relearn(
         students=students,
         fold_students={fold: memory.students_of(fold, students) for fold in folds},
     )
-    learned = before.changed(
-        lambda students, fold: _learn(students, parts, fold, settings, _recipe_of(card))
-    )
+    learned = before.changed(lambda students, fold: _learn(card, students, parts, fold, settings))
 
     def thresholds(scored: Sequence[Scored]) -> tuple[Calibration, Threshold]:
         evidence = [found for image, found in scored if image.by_chance]
@@ -183,7 +184,7 @@ def relearn(
                 STUDENTS_BEFORE: card.students_sha256,
                 "learned_again": int(card.training.get("learned_again") or 0) + 1,
                 KNOWN_DEFECTS: digest_of([one.part for one in defects]),
-                "known_defects_strength": taken.strength,
+                LOOK_STRENGTH: taken.strength,
                 **_with_digests(card, [one.digest for one in good]),
             },
         ),
@@ -251,26 +252,29 @@ def _dealt(
 
 
 def _learn(
+    card: ProductCard,
     students: Students,
     parts: GoodParts,
     fold: int,
     settings: RelearnSettings,
-    recipe: Recipe,
 ) -> Students:
     """Students that go on learning; those that are given stay as they are."""
     remembered, new = parts.trained_on(fold)
     learned = copy.deepcopy(students)
+    knows_look = bool(card.training.get(LOOK_STRENGTH))
+    if not new and not knows_look:
+        return learned
     rng = np.random.default_rng(settings.seed)
     old_patches = parts.memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)
     judged_by = old_patches
     if new:
         new_patches = np.concatenate([tokens.reshape(-1, *tokens.shape[2:]) for tokens in new])
         desc = "students" if fold == HELD_OUT else f"fold {fold}"
-        _update(learned, old_patches, new_patches, settings, recipe, rng, desc=desc)
+        _update(learned, old_patches, new_patches, settings, _recipe_of(card), rng, desc=desc)
         share = min(len(new_patches), len(old_patches))
         judged_by = np.concatenate([old_patches, _some(new_patches, share, rng)])
     if learned.forward_judge is not None:
-        # Anew even where nothing is learned from: it may know the look of other defects.
+        # Anew even where nothing is new, if it knows the look of defects that were known then.
         patches = Patches.of(rng.permutation(judged_by)[None])
         learn_judge(learned, patches, seed=settings.seed, effort=_JUDGE)
     return learned
