@@ -142,9 +142,9 @@ def parity(
         out: Folder for parity.md and parity.json; none by default.
     """
     from benchmarks.evaluation.parity.compare import ParityLimits
+    from benchmarks.evaluation.parity.contenders import Places
     from benchmarks.evaluation.parity.run import markdown_table, run_parity, write_results
     from benchmarks.evaluation.parity.stress import Stress
-    from benchmarks.evaluation.parity.ways import Places
     from runtime.models.built_engines import ENGINES
     from train.data.open_dataset import open_dataset
 

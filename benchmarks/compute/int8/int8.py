@@ -56,7 +56,7 @@ class Extent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Way:
+class _Candidate:
     """A network in 8 bits, and what the rest of it is computed in."""
 
     made: Quantized
@@ -141,7 +141,7 @@ def measure(exported: ExportedModel, dataset: Dataset, extent: Extent) -> Int8Re
         engines = {_F32: OpenVINOEngine(exported.onnx_path, threads=extent.threads)}
         bf16, bf16_missing = _bf16_engine(exported.onnx_path, extent.threads)
         rests = (_F32,) if bf16 is None else (_F32, _BF16)
-        ways = [_Way(made=one, rest=rest) for one in made for rest in rests]
+        ways = [_Candidate(made=one, rest=rest) for one in made for rest in rests]
         for way in tqdm(ways, "loading", unit="network"):
             engines[way.name] = OpenVINOEngine(
                 way.made.path, precision=way.rest, threads=extent.threads
@@ -239,7 +239,7 @@ def _is_replaceable(
 
 
 def _variant(
-    way: _Way,
+    way: _Candidate,
     times: dict[str, list[float]],
     watched: WatchedInspector,
     parity: ParityResult,

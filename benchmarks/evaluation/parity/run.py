@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from benchmarks.evaluation.parity.compare import ParityLimits, ParityResult, compare
-from benchmarks.evaluation.parity.ways import Places, Way
+from benchmarks.evaluation.parity.contenders import Contender, Places
 from benchmarks.machine.machine import describe_machine, library_versions
 from benchmarks.machine.result_files import table
 from runtime.errors import OptionError
@@ -34,7 +34,7 @@ def run_parity(
     """Compare ways of running a product on a data set's test images.
 
     Args:
-        reference: The way that is right; see `benchmarks.evaluation.parity.ways`.
+        reference: The way that is right; see `benchmarks.evaluation.parity.contenders`.
         candidates: The ways to hold against it.
         dataset: Its test images are used.
         images: How many of them, evenly spaced; all by default.
@@ -47,7 +47,7 @@ def run_parity(
     if not candidates:
         raise OptionError("name at least one --candidate to hold against the reference")
     samples = evenly(dataset.test, images)
-    ways = [Way.parse(text) for text in (reference, *candidates)]
+    ways = [Contender.parse(text) for text in (reference, *candidates)]
     with ExitStack() as stack:
         opened: list[Inspector] = []
         for way in tqdm(ways, "opening"):

@@ -65,7 +65,7 @@ class WayResult:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Question:
     """Who is asked with which image, and whose score it must give."""
 
     inspector: Inspector
@@ -107,7 +107,7 @@ def measure_case(
         missing = _add_where_possible(stack, ways, case)
         found: dict[str, list[Inspection]] = {name: [] for name in ways}
 
-        def step(name: str, way: _Way) -> Callable[[], None]:
+        def step(name: str, way: _Question) -> Callable[[], None]:
             return lambda: found[name].append(
                 way.inspector.inspect(way.image, product=case.product, want_map=want_map)
             )
@@ -161,7 +161,7 @@ def serving(exported: ExportedModel, tiles: int = 1) -> Iterator[str]:
             yield server.grpc_address
 
 
-def _ways(stack: ExitStack, detector: Detector, server: str, side: int) -> dict[str, _Way]:
+def _ways(stack: ExitStack, detector: Detector, server: str, side: int) -> dict[str, _Question]:
     pixels = draw_image(side, side)
     encoded = encode(pixels)
     shared, by_grpc = (
@@ -170,15 +170,15 @@ def _ways(stack: ExitStack, detector: Detector, server: str, side: int) -> dict[
     )
     # A JPEG's pixels are others, so it has its own right answer.
     return {
-        _PIXELS: _Way(detector, pixels, _PIXELS),
-        _JPEG: _Way(detector, encoded, _JPEG),
-        SERVED[0]: _Way(shared, pixels, _PIXELS),
-        SERVED[1]: _Way(by_grpc, pixels, _PIXELS),
-        SERVED[2]: _Way(by_grpc, encoded, _JPEG),
+        _PIXELS: _Question(detector, pixels, _PIXELS),
+        _JPEG: _Question(detector, encoded, _JPEG),
+        SERVED[0]: _Question(shared, pixels, _PIXELS),
+        SERVED[1]: _Question(by_grpc, pixels, _PIXELS),
+        SERVED[2]: _Question(by_grpc, encoded, _JPEG),
     }
 
 
-def _add_where_possible(stack: ExitStack, ways: dict[str, _Way], case: Case) -> dict[str, str]:
+def _add_where_possible(stack: ExitStack, ways: dict[str, _Question], case: Case) -> dict[str, str]:
     """Add what only some machines have; give what is missing, and why."""
     missing = {}
     options: dict[str, dict[str, Any]] = {
@@ -193,7 +193,7 @@ def _add_where_possible(stack: ExitStack, ways: dict[str, _Way], case: Case) -> 
             missing[name] = str(error)
         else:
             pixels = ways[_PIXELS].image
-            ways[name] = _Way(detector, pixels, _PIXELS, tolerance=_LOWER_PRECISION)
+            ways[name] = _Question(detector, pixels, _PIXELS, tolerance=_LOWER_PRECISION)
     return missing
 
 

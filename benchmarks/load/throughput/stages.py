@@ -28,7 +28,7 @@ from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings, TritonServer
 
-Way = TypeVar("Way")
+Name = TypeVar("Name")
 _IMAGES = 4
 _ROUNDS = 3
 # Enough that the engine always finds tiles of several products waiting.
@@ -145,7 +145,7 @@ def measure_products(
     )
 
 
-def _turned(ways: Mapping[Way, object], number: int) -> list[Way]:
+def _turned(ways: Mapping[Name, object], number: int) -> list[Name]:
     """Each round begins with another one."""
     names = list(ways)
     first = number % len(names)

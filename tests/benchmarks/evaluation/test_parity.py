@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluation.parity.compare import ImageParity, ParityLimits, ParityResult, compare
+from benchmarks.evaluation.parity.contenders import Contender, Places
 from benchmarks.evaluation.parity.run import run_parity, write_results
 from benchmarks.evaluation.parity.stress import Stress
-from benchmarks.evaluation.parity.ways import Places, Way
 from runtime.detector import Detector, EngineDetector
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import OptionError
@@ -95,7 +95,7 @@ def test_large_activations_break_a_naive_half_and_not_ours(
 def test_the_stress_leaves_the_function_as_it_is(
     bundle: ProductBundle, small_dataset: Dataset
 ) -> None:
-    way = Way.parse(str(bundle.folder))
+    way = Contender.parse(str(bundle.folder))
     with way.open() as plain, way.open(Places(stress=STRESS)) as stressed:
         (result,) = compare(plain, [stressed], small_dataset.test[:2])
     # Not quite: LayerNorm's epsilon counts less beside a larger variance.
@@ -182,12 +182,12 @@ def test_an_unknown_way_is_refused_with_those_there_are(
     text: str, message: str, exported: ExportedModel, bundle: ProductBundle
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        Way.parse(text.format(exported=exported.folder, bundle=bundle.folder))
+        Contender.parse(text.format(exported=exported.folder, bundle=bundle.folder))
 
 
 def test_an_exported_model_cannot_be_stressed(exported: ExportedModel) -> None:
     with pytest.raises(OptionError, match="needs a bundle"):
-        Way.parse(str(exported.folder)).open(Places(stress=STRESS))
+        Contender.parse(str(exported.folder)).open(Places(stress=STRESS))
 
 
 def test_results_are_written_as_json_and_table(tmp_path: Path) -> None:

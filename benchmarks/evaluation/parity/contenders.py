@@ -49,7 +49,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Way:
+class Contender:
     """One way of running a product.
 
     Attributes:
@@ -63,7 +63,7 @@ class Way:
     how: str
 
     @classmethod
-    def parse(cls, text: str) -> "Way":
+    def parse(cls, text: str) -> "Contender":
         """Read the text that names a way.
 
         Raises:
