@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -60,15 +61,31 @@ def atomic_folder(
         # mkdtemp makes the folder private, but the server may run as another user.
         temporary.chmod(0o755)
         yield temporary
-        if folder.exists():
+        if not folder.exists():
+            temporary.rename(folder)
+        elif not _exchange(temporary, folder):
             retired = temporary.with_name(temporary.name + ".retired")
             folder.rename(retired)
             temporary.rename(folder)
             shutil.rmtree(retired)
-        else:
-            temporary.rename(folder)
     finally:
+        # Where two folders were exchanged, the older one.
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at once, so that neither is missing even if the process is killed.
+
+    Returns:
+        Whether it was done: Linux can, on most file systems.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here = -100  # AT_FDCWD: relative paths begin at the process' folder.
+    exchange = 2  # RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 @contextmanager

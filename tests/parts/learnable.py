@@ -2,7 +2,9 @@
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from PIL import Image
 
@@ -11,6 +13,8 @@ from runtime.images.decode import ImageArray
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
 
+Trained: TypeAlias = Callable[[str], Path]
+"""From a name to the folder of a product and its memory."""
 WHOLE = SyntheticSettings(
     train_images=10,
     test_good=5,

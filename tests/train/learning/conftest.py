@@ -1,10 +1,11 @@
 """Products that can learn."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.parts.learnable import WHOLE, copy_of
+from tests.parts.learnable import WHOLE, Trained, copy_of
 from train.data.synthetic import open_synthetic
 from train.learning.learn import learn_product
 from train.settings import (
@@ -15,18 +16,21 @@ from train.settings import (
     WorkSettings,
 )
 
+# The last one has patches enough for a judge of its own.
+_PRODUCTS = {
+    "folds": (112, FitSettings(steps=150, folds=3, forecast=False)),
+    "held-out": (112, FitSettings(steps=150, held_out=0.4)),
+    "judged": (224, FitSettings(steps=60, folds=3, forecast=False)),
+}
+
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Products with their memories, each in a folder: of folds, of held-out images, and of folds
-    with patches enough for a judge of its own.
-    """
-    found = {}
-    for name, image_size, settings in (
-        ("folds", 112, FitSettings(steps=150, folds=3, forecast=False)),
-        ("held-out", 112, FitSettings(steps=150, held_out=0.4)),
-        ("judged", 224, FitSettings(steps=60, folds=3, forecast=False)),
-    ):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Products with their memories, each trained when it is first asked for."""
+
+    @cache
+    def train(name: str) -> Path:
+        image_size, settings = _PRODUCTS[name]
         folder = tmp_path_factory.mktemp(name)
         learn_product(
             open_synthetic(WHOLE),
@@ -36,11 +40,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             geometry=GeometryOptions(geometry="square", image_size=image_size),
             work=WorkSettings(keep_features=True),
         )
-        found[name] = folder
-    return found
+        return folder
+
+    return train
 
 
 @pytest.fixture
-def product(trained: dict[str, Path], tmp_path: Path) -> Path:
+def product(trained: Trained, tmp_path: Path) -> Path:
     """A product of folds, to be changed, with five good parts and two defects in its inbox."""
-    return copy_of(trained["folds"], tmp_path)
+    return copy_of(trained("folds"), tmp_path)

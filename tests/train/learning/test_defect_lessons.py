@@ -11,7 +11,7 @@ import pytest
 from runtime.errors import OptionError
 from runtime.feedback.inbox import Inbox
 from tests.parts.command import l2bt
-from tests.parts.learnable import WHOLE, content_of, copy_of
+from tests.parts.learnable import WHOLE, Trained, content_of, copy_of
 from train.data.synthetic import open_synthetic
 from train.learning.defect_lessons import Tried, choose
 from train.learning.learn_again import learn_again
@@ -43,8 +43,8 @@ def know_defects(bundle: Path, count: int, *, marked: bool = True) -> None:
 
 
 @pytest.fixture
-def judged(trained: dict[str, Path], tmp_path: Path) -> Path:
-    return copy_of(trained["judged"], tmp_path)
+def judged(trained: Trained, tmp_path: Path) -> Path:
+    return copy_of(trained("judged"), tmp_path)
 
 
 def leave_good_parts(bundle: Path, count: int) -> None:

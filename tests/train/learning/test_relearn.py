@@ -17,7 +17,7 @@ from runtime.inspections.inspection import Inspection
 from runtime.products.students_file import STUDENTS_NAME
 from runtime.storage.atomic_write import locked
 from tests.parts.command import l2bt
-from tests.parts.learnable import WHOLE, content_of, copy_of
+from tests.parts.learnable import WHOLE, Trained, content_of, copy_of
 from train.data.synthetic import open_synthetic
 from train.learning.comparison import Comparison
 from train.learning.learn_again import learn_again
@@ -102,9 +102,9 @@ def test_a_product_that_looks_elsewhere_than_when_it_was_trained_is_refused(prod
 
 
 def test_half_of_the_new_parts_calibrate_where_images_are_held_out(
-    trained: dict[str, Path], tmp_path: Path
+    trained: Trained, tmp_path: Path
 ) -> None:
-    product = copy_of(trained["held-out"], tmp_path)
+    product = copy_of(trained("held-out"), tmp_path)
     comparison = learn(product)
     new = memory_of(product).images[10:]
     assert sorted(image.fold for image in new) == [HELD_OUT] * 3 + [TRAINED] * 2
@@ -131,15 +131,12 @@ def test_no_students_learn_from_an_image_that_they_calibrate_with(product: Path)
 
 def test_a_worse_version_changes_nothing_and_says_why(product: Path) -> None:
     before = state_of(product)
-    ruined = RelearnSettings(updates=30, lr=30.0)
-    comparison = learn(product, ruined)
-    assert comparison.reasons
-    assert state_of(product) == before
     result = l2bt("learn", "plate", "--updates", 30, "--lr", 30, folder=product.parent)
     assert result.returncode == 1
     assert "the new version is worse, and nothing was changed" in result.stderr
     assert state_of(product) == before
-    learn(product, ruined, force=True)
+    comparison = learn(product, RelearnSettings(updates=30, lr=30.0), force=True)
+    assert comparison.reasons
     assert state_of(product) != before
 
 
@@ -175,24 +172,9 @@ def test_a_version_is_worse_by_false_alarms_by_misses_or_by_one_defect_that_it_l
     assert "false alarms of 3" in found.describe()
 
 
-def test_a_run_cut_off_after_the_bundle_was_replaced_learns_again(
-    product: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def cut_off(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Memory, "add", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            learn(product)
-    assert len(memory_of(product).images) == 10
-    assert learn(product, force=True).good_images == 15
-    assert len(memory_of(product).images) == 15
-
-
-def test_a_memory_of_other_students_is_refused(product: Path, trained: dict[str, Path]) -> None:
+def test_a_memory_of_other_students_is_refused(product: Path, trained: Trained) -> None:
     shutil.rmtree(product)
-    shutil.copytree(trained["held-out"] / "plate", product)
+    shutil.copytree(trained("held-out") / "plate", product)
     with pytest.raises(ModelError, match="belongs to other students"):
         learn(product)
 
