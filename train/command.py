@@ -142,6 +142,9 @@ def learn(
         force=force,
     )
     print(done.comparison.describe())
+    if not done.is_new:
+        print("no good image is new, and the look of the defects does not help: nothing is changed")
+        return
     if done.comparison.reasons and not force:
         sys.exit(
             f"l2bt: the new version is worse, and nothing was changed: "

@@ -59,7 +59,7 @@ def learn_again(
         force: Replace the bundle even if the new version is worse.
 
     Returns:
-        What came of it; if it is worse and not forced, the bundle is as it was.
+        What came of it; if it is nothing new, or worse and not forced, the bundle is as it was.
 
     Raises:
         ModelError: The bundle or its memory is missing, damaged, or they do not belong together.
@@ -94,7 +94,7 @@ def learn_again(
         marked = mark_defects(card, inbox, bad)
         found = relearn(card, bundle.students, memory, good, bad, settings, marked=marked)
         _tell_of_defects(found, inbox, bad, marked)
-        if found.comparison.reasons and not force:
+        if not found.is_new or (found.comparison.reasons and not force):
             return found
         _tell_what_ends(folder, card, memory)
         written = write_bundle(folder, found.card, found.version.students, overwrite=True)

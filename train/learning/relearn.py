@@ -64,6 +64,8 @@ class Relearned:
         comparison: With the version before.
         tried: Without and with the look of known defects.
         taken: That of them which the new version is.
+        is_new: Whether there is a new version: none where only defects were new, and their look is
+            not taken.
     """
 
     card: ProductCard
@@ -73,6 +75,7 @@ class Relearned:
     comparison: Comparison
     tried: tuple[Tried, ...]
     taken: Tried
+    is_new: bool
 
 
 def new_good_parts(inbox: Inbox, memory: Memory) -> list[ReviewedPart]:
@@ -194,6 +197,7 @@ def relearn(
         comparison=comparison,
         tried=tuple(tried),
         taken=taken,
+        is_new=bool(good) or taken.strength > 0 or _knows_look(card),
     )
 
 
@@ -218,6 +222,10 @@ def _check_known(card: ProductCard, memory: Memory) -> None:
                 f"{card.product} is looked at elsewhere than when it was trained (l2bt area), and "
                 "its memory does not hold what it needs; train it again with --keep-features"
             )
+
+
+def _knows_look(card: ProductCard) -> bool:
+    return bool(card.training.get(LOOK_STRENGTH))
 
 
 def _recipe_of(card: ProductCard) -> Recipe:
@@ -261,8 +269,7 @@ def _learn(
     """Students that go on learning; those that are given stay as they are."""
     remembered, new = parts.trained_on(fold)
     learned = copy.deepcopy(students)
-    knows_look = bool(card.training.get(LOOK_STRENGTH))
-    if not new and not knows_look:
+    if not new and not _knows_look(card):
         return learned
     rng = np.random.default_rng(settings.seed)
     old_patches = parts.memory.some_patches(remembered, most=_REPLAYED_PATCHES, rng=rng)

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.errors import OptionError
 from runtime.feedback.inbox import Inbox
+from runtime.products.trust.signatures import SIGNATURE_NAME
 from tests.parts.command import l2bt
 from tests.parts.learnable import WHOLE, Trained, content_of, copy_of
 from train.data.synthetic import open_synthetic
@@ -105,26 +106,18 @@ def test_a_known_defect_that_passes_is_named_with_the_reason(
     assert "it covers 4 px, and a patch" in caplog.text
 
 
-def test_a_defect_once_found_must_be_found_by_each_later_version(product: Path) -> None:
-    with Inbox(product.parent / "feedback", "plate") as inbox:
-        pixels = open_synthetic(WHOLE).test[-1].pixels()
-        half = pixels.copy()
-        half[:, :40] = pixels[:, :40] // np.uint8(2)
-        inbox.add(content_of(half), name="missed.png", review="defect", who="ada")
-    assert "missed.png" not in learn(product).comparison.lost
-    with Inbox(product.parent / "feedback", "plate") as inbox:
-        more = open_synthetic(WHOLE).train[0].pixels()
-        inbox.add(
-            content_of(more // np.uint8(2)),
-            name="dark.png",
-            review="good",
-            who="ada",
-            by_chance=True,
-        )
-    result = l2bt("learn", "plate", "--updates", 30, "--lr", 30, folder=product.parent)
-    assert result.returncode == 1
-    assert "it misses what was found before" in result.stderr
-    assert "missed.png" in result.stderr
+def test_where_nothing_was_learned_the_bundle_stays_as_it_is_with_its_signature(
+    product: Path,
+) -> None:
+    know_defects(product, 5)
+    leave_good_parts(product, 0)
+    (product / SIGNATURE_NAME).write_text("a signature")
+    before = {path.name: path.read_bytes() for path in product.iterdir()}
+    assert not learn(product).is_new
+    result = l2bt("learn", "plate", folder=product.parent)
+    assert result.returncode == 0, result.stderr
+    assert "nothing is changed" in result.stdout
+    assert {path.name: path.read_bytes() for path in product.iterdir()} == before
 
 
 def tried(strength: float, *, false_alarms: int, distance: float) -> Tried:
