@@ -33,22 +33,24 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Waiting OpenMP threads that spin long take the cores from other programs' threads that work.
 # COMMANDS.md anew, from the command line itself; a test holds it.
 commands: $(STAMP)
 	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
+# So many processes run the tests, each file in one of them.
+WORKERS ?= 2
+
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks; `make
 # test-quick` all that take under ten seconds and need no server.
 test-quick: $(STAMP)
-	GOMP_SPINCOUNT=10000 $(BIN)/pytest -m "not slow and not server"
+	$(BIN)/pytest -m "not slow and not server"
 
 ifdef ROOM
 test: $(STAMP)
-	GOMP_SPINCOUNT=10000 $(BIN)/pytest tests/$(ROOM)
+	$(BIN)/pytest tests/$(ROOM)
 else
 test: check
-	GOMP_SPINCOUNT=10000 $(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 endif
 
 # Under three minutes: has a ratio moved since the committed results?

@@ -32,7 +32,30 @@ hypothesis.settings.load_profile("l2bt")
 _SERVERS = frozenset({"server", "client", "service", "tiled_server", "fitted_server", "plant"})
 
 
+# Those that take longest come first, so that two processes end at about the same time.
+_LONGEST = (
+    "test_real_images.py",
+    "test_drift.py",
+    "test_command_line.py",
+    "test_supervisor.py",
+    "test_relearn.py",
+    "test_bank.py",
+    "test_compile_check.py",
+    "test_parity.py",
+    "test_int8.py",
+    "test_timing.py",
+    "test_server.py",
+    "test_throughput.py",
+)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.name
+    return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     for item in items:
         of_server = Path("tests/triton_repo") in item.path.relative_to(_ROOT).parents
         if of_server or _SERVERS.intersection(getattr(item, "fixturenames", ())):

@@ -30,7 +30,7 @@ def macaroni(visa_root: Path) -> Dataset:
     assert (whole.layout, len(whole.train), len(whole.test)) == ("visa", 900, 200)
     good = [sample for sample in whole.test if not sample.is_defective]
     defective = [sample for sample in whole.test if sample.is_defective]
-    return replace(whole, train=whole.train[:60], test=(*good[:12], *defective[:12]))
+    return replace(whole, train=whole.train[:40], test=(*good[:10], *defective[:10]))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def learned(macaroni: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Prod
         macaroni,
         tmp_path_factory.mktemp("visa") / "macaroni1",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=400, held_out=0.1),
+        fit_settings=FitSettings(steps=300, held_out=0.1),
     )
 
 

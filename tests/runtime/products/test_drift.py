@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import betabinom, mannwhitneyu
 
@@ -63,13 +63,15 @@ def test_the_rank_sum_is_scipys(one: list[float], other: list[float]) -> None:
     assert found == pytest.approx(expected / np.sqrt(pairs * (len(one) + len(other) + 1) / 12))
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=200)
-def test_parts_like_those_of_the_calibration_raise_nothing(seed: int) -> None:
-    card = card_with(samples(60, seed), samples(60, seed + 1))
-    drift = watch_of(card, samples(200, seed + 2), samples(200, seed + 3))
-    assert drift is not None
-    assert not drift.is_raised
+def test_parts_like_those_of_the_calibration_raise_nothing_but_by_a_rare_chance() -> None:
+    raised = 0
+    for seed in range(0, 4_000, 4):
+        card = card_with(samples(60, seed), samples(60, seed + 1))
+        drift = watch_of(card, samples(200, seed + 2), samples(200, seed + 3))
+        assert drift is not None
+        raised += drift.is_raised
+    # Of 1,000 looks at three things chance raises 0.3; more than 3 it does once in 20,000 times.
+    assert raised <= 3
 
 
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
