@@ -50,6 +50,7 @@ _PRODUCT_COMMANDS = {
 _FEEDBACK_COMMANDS = {
     "add": ("add", "Say of images whether the part is good."),
     "list": ("list_parts", "List what was said, and what a server kept."),
+    "check": ("check", "Hold a version against all that was said."),
     "remove": ("remove", "Remove images and what was said of them."),
 }
 

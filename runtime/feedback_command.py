@@ -111,6 +111,46 @@ def list_parts(
             print(json.dumps({**vars(part), "path": str(inbox.path(part))}))
 
 
+def check(
+    product: str,
+    *,
+    inboxes: Path = DEFAULT_INBOXES,
+    options: Annotated[InspectorOptions, Parameter(name="*")] = InspectorOptions(),
+    connection: Annotated[ConnectionOptions, Parameter(name="*")] = ConnectionOptions(),
+) -> None:
+    """Inspect all reviewed parts again; the exit status is 1 if a known defect passes.
+
+    For a version that was trained, imported or given another threshold: l2bt learn does this by
+    itself.
+
+    Args:
+        product: Its name.
+        inboxes: Folder of all products' inboxes.
+        options: The model or the server that has the version.
+        connection: To the server.
+    """
+    from runtime.feedback.checking import check_known
+    from runtime.feedback.inbox import Inbox
+
+    if options.model is None and options.server is None:
+        raise OptionError("give one of --model and --server, which has the version to be checked")
+    if not (inboxes / product).is_dir():
+        raise OptionError(f"{inboxes} holds no inbox of {product!r}; fill one: l2bt feedback add")
+    counts = {"good": [0, 0], "defect": [0, 0]}
+    with Inbox(inboxes, product) as inbox, options.open(connection) as inspector:
+        for one in check_known(inbox, inspector):
+            assert one.part.review is not None
+            count = counts[one.part.review]
+            count[0] += one.is_wrong
+            count[1] += 1
+            if one.is_wrong:
+                print(one.describe())
+    (rejected, good), (passed, defects) = counts["good"], counts["defect"]
+    print(f"{passed} of {defects} known defects pass, {rejected} of {good} good parts are rejected")
+    if passed:
+        sys.exit(1)
+
+
 def remove(product: str, *images: str, inboxes: Path = DEFAULT_INBOXES) -> None:
     """Remove images from a product's inbox, with what was said of them.
 
