@@ -26,7 +26,7 @@ Calibrate = Callable[[Sequence[Scored]], tuple[Calibration, Threshold]]
 """From what good images score to the thresholds that keep the product's rates."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MarkedDefect:
     """A known defect, and where it is.
 
@@ -77,7 +77,9 @@ class Tried:
         """Mean logarithm of how far the marked defects are above the threshold; 0 of none."""
         if not self.unseen:
             return 0.0
-        return float(np.log(np.array(self.unseen) / self.threshold.image_score).mean())
+        least = np.finfo(np.float32).tiny
+        scores = np.maximum(self.unseen, least) / max(self.threshold.image_score, least)
+        return float(np.log(scores).mean())
 
 
 def mark_defects(

@@ -16,7 +16,7 @@ Scored: TypeAlias = tuple[RememberedImage, Evidence]
 """A good image, and what students say of it that have not seen it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LearnedPart:
     """An image with what the teacher says of it.
 
