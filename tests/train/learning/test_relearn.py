@@ -214,7 +214,8 @@ def test_a_running_server_takes_over_what_was_learned_and_back_again(product: Pa
 
     def ask(address: str) -> None:
         with Client(address) as client:
-            while not ended.is_set():
+            # With pauses, or the server would have the cores that learning needs.
+            while not ended.wait(0.1):
                 answers.append(client.inspect(image, want_map=False))
 
     with TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as server:
