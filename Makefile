@@ -19,6 +19,7 @@ PEERS := anomalib==2.7.0 torch==2.14.1 torchvision==0.29.1 openvino==2026.4.1 on
 
 setup: $(STAMP)
 
+# What is imported is compiled when it is; pip would compile all of it.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'

@@ -110,7 +110,7 @@ def learn(
 
     Students learn from good parts. From five defects on that are marked by a box or mask, the judge
     learns what they look like, and that is kept if defects that it did not learn from score higher,
-    and no good part becomes a false alarm.
+    and good parts give no more false alarms.
 
     The bundle is replaced if the new version is not worse: no known defect may be missed that was
     found before, and there may be no more false alarms. Otherwise nothing is changed, and the exit

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runtime.errors import BadImageError
 from runtime.feedback.inbox import Inbox
 from runtime.feedback.reviewed_part import ReviewedPart
 from runtime.inspections.inspection import Inspection, Inspector
@@ -49,5 +50,9 @@ def check_known(inbox: Inbox, inspector: Inspector) -> Iterator[Checked]:
         BadImageError: The product does not look at images of that size.
     """
     for part in inbox.parts(is_reviewed=True):
-        found = inspector.inspect(inbox.content(part), product=inbox.product, want_map=False)
+        content = inbox.content(part)
+        try:
+            found = inspector.inspect(content, product=inbox.product, want_map=False)
+        except BadImageError as error:
+            raise BadImageError(f"{part.name}: {error}") from error
         yield Checked(part=part, found=found)

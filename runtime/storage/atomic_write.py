@@ -80,7 +80,7 @@ def _exchange(one: Path, other: Path) -> bool:
         Whether it was done: Linux can, on most file systems.
     """
     try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        rename = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):
         return False
     here = -100  # AT_FDCWD: relative paths begin at the process' folder.

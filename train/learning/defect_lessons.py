@@ -117,16 +117,18 @@ def try_looks(
     """
     if len(marked) < FEWEST_DEFECTS or version.students.forward_judge is None:
         return [_try(0.0, version, good, marked, calibrate, [version] * len(marked))]
-    folds = (HELD_OUT, *version.fold_students)
-    usual = {fold: _usual(good, fold) for fold in folds}
 
-    def look(fold: int, defects: Sequence[MarkedDefect]) -> DefectLook:
-        return DefectLook.learn([one.patches for one in defects], usual[fold])
+    def look(defects: Sequence[MarkedDefect], usual: Sequence[Tokens]) -> DefectLook:
+        return DefectLook.learn([one.patches for one in defects], usual)
 
-    looks = {fold: look(fold, marked) for fold in folds}
+    # Those of a fold are gone before the next one's are read: they take a good part of a small
+    # machine's memory.
+    looks = {fold: look(marked, _usual(good, fold)) for fold in version.fold_students}
+    usual = _usual(good, HELD_OUT)
+    looks[HELD_OUT] = look(marked, usual)
     # Each defect is also looked for by a version that did not learn from it.
     parts = [list(marked[start::_PARTS]) for start in range(_PARTS)]
-    others = [look(HELD_OUT, [one for one in marked if one not in part]) for part in parts]
+    others = [look([one for one in marked if one not in part], usual) for part in parts]
     tried = [_try(0.0, version, good, marked, calibrate, [version] * len(marked))]
     for strength in STRENGTHS:
 

@@ -36,7 +36,7 @@ SHRINKAGE = 0.03
 _USUAL_SHARE = 0.2
 # GELU(4 x) / 4 is within 0.05 of max(0, x).
 _GAIN = 4.0
-_MOST_PATCHES = 50_000
+_KEPT_PATCHES = 10_000
 _COVERED = 0.5
 
 
@@ -74,7 +74,7 @@ class DefectLook:
         patches = [tokens.reshape(-1, *tokens.shape[2:]) for tokens in good]
         together = np.concatenate(patches)
         bounds = np.cumsum([0, *map(len, patches)])[:-1]
-        chosen = np.linspace(0, len(together) - 1, min(len(together), _MOST_PATCHES))
+        chosen = np.linspace(0, len(together) - 1, min(len(together), _KEPT_PATCHES))
         directions = []
         for depth in (0, 1):
             usual = _unit(together[:, depth])
@@ -120,6 +120,8 @@ def patches_of_defect(geometry: Geometry, mask: npt.NDArray[np.bool_]) -> npt.ND
     Returns:
         (tiles, T), all False where the product does not look.
     """
+    if geometry.ignored is not None:
+        mask = mask & ~geometry.ignored
     image: ImageArray = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * np.uint8(255)
     columns, rows = geometry.settings.grid_wh
     covered = np.stack(

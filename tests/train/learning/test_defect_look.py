@@ -111,3 +111,7 @@ def test_nothing_shows_a_defect_where_the_product_does_not_look() -> None:
     mask[:, 300:] = True
     assert geometry.tiles < 3
     assert not patches_of_defect(geometry, mask).any()
+    # Nor does a patch of a tile that is looked at for the sake of others.
+    mask[:, 98:126] = True
+    columns = patches_of_defect(geometry, mask).reshape(geometry.tiles, 8, 8).any(axis=(0, 1))
+    assert columns.tolist() == 7 * [False] + [True]
