@@ -38,8 +38,9 @@ check: $(STAMP)
 commands: $(STAMP)
 	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
-# So many processes run the tests, each file in one of them.
-WORKERS ?= 2
+# So many processes run the tests, each file in one of them: one more than two cores, since servers
+# are waited for.
+WORKERS ?= 3
 
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks; `make
 # test-quick` all that take under ten seconds and need no server.

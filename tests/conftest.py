@@ -13,13 +13,14 @@ from runtime.detector import Detector
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
+from tests.parts.built_once import built_once
 from tests.parts.small import SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
 from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
-from train.students.bundle import ProductBundle
+from train.students.bundle import ProductBundle, open_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
@@ -32,7 +33,7 @@ hypothesis.settings.load_profile("l2bt")
 _SERVERS = frozenset({"server", "client", "service", "tiled_server", "fitted_server", "plant"})
 
 
-# Those that take longest come first, so that two processes end at about the same time.
+# Those that take longest come first, so that all processes end at about the same time.
 _LONGEST = (
     "test_real_images.py",
     "test_drift.py",
@@ -78,38 +79,50 @@ def small_dataset() -> Dataset:
 
 @pytest.fixture(scope="session")
 def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
-    return learn_product(
-        small_dataset,
-        tmp_path_factory.mktemp("bundle") / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=150, held_out=0.25),
-        geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
-    )
+    def learn(folder: Path) -> None:
+        learn_product(
+            small_dataset,
+            folder / "plate",
+            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+            fit_settings=FitSettings(steps=150, held_out=0.25),
+            geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
+        )
+
+    return open_bundle(built_once(tmp_path_factory, "bundle", learn) / "plate")
 
 
 @pytest.fixture(scope="session")
 def exported(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
-    return export_product(bundle, tmp_path_factory.mktemp("exported") / "plate")
+    def export(folder: Path) -> None:
+        export_product(bundle, folder / "plate")
+
+    return ExportedModel.open(built_once(tmp_path_factory, "exported", export) / "plate")
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
     """For tests that send hundreds of requests: a quarter of the patches."""
-    return learn_product(
-        small_dataset,
-        tmp_path_factory.mktemp("tiny") / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=60, held_out=0.25),
-        geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE // 2),
-    )
+
+    def learn(folder: Path) -> None:
+        learn_product(
+            small_dataset,
+            folder / "plate",
+            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+            fit_settings=FitSettings(steps=60, held_out=0.25),
+            geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE // 2),
+        )
+
+    return open_bundle(built_once(tmp_path_factory, "tiny-bundle", learn) / "plate")
 
 
 @pytest.fixture(scope="session")
 def tiny_exported(
     tiny_bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory
 ) -> ExportedModel:
-    folder = tmp_path_factory.mktemp("tiny-exported")
-    return export_product(tiny_bundle, folder / "plate", precision="fp32", capacity=8)
+    def export(folder: Path) -> None:
+        export_product(tiny_bundle, folder / "plate", precision="fp32", capacity=8)
+
+    return ExportedModel.open(built_once(tmp_path_factory, "tiny-exported", export) / "plate")
 
 
 @pytest.fixture(scope="session")
