@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -77,17 +78,19 @@ def small_dataset() -> Dataset:
     )
 
 
+def _learn_plate(dataset: Dataset, folder: Path, *, steps: int, image_size: int) -> None:
+    learn_product(
+        dataset,
+        folder / "plate",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=FitSettings(steps=steps, held_out=0.25),
+        geometry=GeometryOptions(geometry="square", image_size=image_size),
+    )
+
+
 @pytest.fixture(scope="session")
 def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
-    def learn(folder: Path) -> None:
-        learn_product(
-            small_dataset,
-            folder / "plate",
-            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-            fit_settings=FitSettings(steps=150, held_out=0.25),
-            geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
-        )
-
+    learn = partial(_learn_plate, small_dataset, steps=150, image_size=SMALL_IMAGE_SIZE)
     return open_bundle(built_once(tmp_path_factory, "bundle", learn) / "plate")
 
 
@@ -102,16 +105,7 @@ def exported(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
     """For tests that send hundreds of requests: a quarter of the patches."""
-
-    def learn(folder: Path) -> None:
-        learn_product(
-            small_dataset,
-            folder / "plate",
-            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-            fit_settings=FitSettings(steps=60, held_out=0.25),
-            geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE // 2),
-        )
-
+    learn = partial(_learn_plate, small_dataset, steps=60, image_size=SMALL_IMAGE_SIZE // 2)
     return open_bundle(built_once(tmp_path_factory, "tiny-bundle", learn) / "plate")
 
 
