@@ -81,7 +81,7 @@ def small_dataset() -> Dataset:
 def _learn_plate(dataset: Dataset, folder: Path, *, steps: int, image_size: int) -> None:
     learn_product(
         dataset,
-        folder / "plate",
+        folder,
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=steps, held_out=0.25),
         geometry=GeometryOptions(geometry="square", image_size=image_size),
@@ -91,32 +91,28 @@ def _learn_plate(dataset: Dataset, folder: Path, *, steps: int, image_size: int)
 @pytest.fixture(scope="session")
 def bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
     learn = partial(_learn_plate, small_dataset, steps=150, image_size=SMALL_IMAGE_SIZE)
-    return open_bundle(built_once(tmp_path_factory, "bundle", learn) / "plate")
+    return open_bundle(built_once(tmp_path_factory, "bundle", learn))
 
 
 @pytest.fixture(scope="session")
 def exported(bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
-    def export(folder: Path) -> None:
-        export_product(bundle, folder / "plate")
-
-    return ExportedModel.open(built_once(tmp_path_factory, "exported", export) / "plate")
+    export = partial(export_product, bundle)
+    return ExportedModel.open(built_once(tmp_path_factory, "exported", export))
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ProductBundle:
     """For tests that send hundreds of requests: a quarter of the patches."""
     learn = partial(_learn_plate, small_dataset, steps=60, image_size=SMALL_IMAGE_SIZE // 2)
-    return open_bundle(built_once(tmp_path_factory, "tiny-bundle", learn) / "plate")
+    return open_bundle(built_once(tmp_path_factory, "tiny-bundle", learn))
 
 
 @pytest.fixture(scope="session")
 def tiny_exported(
     tiny_bundle: ProductBundle, tmp_path_factory: pytest.TempPathFactory
 ) -> ExportedModel:
-    def export(folder: Path) -> None:
-        export_product(tiny_bundle, folder / "plate", precision="fp32", capacity=8)
-
-    return ExportedModel.open(built_once(tmp_path_factory, "tiny-exported", export) / "plate")
+    export = partial(export_product, tiny_bundle, precision="fp32", capacity=8)
+    return ExportedModel.open(built_once(tmp_path_factory, "tiny-exported", export))
 
 
 @pytest.fixture(scope="session")
