@@ -18,7 +18,7 @@ DEMO_TEACHER = "dinov2-small-demo"
 TEACHER_PRECISIONS = ("fp32", "bf16", "fp16")
 Recipe = Literal["edge", "paper"]
 RECIPES = get_args(Recipe)
-GeometryChoice = Literal["auto", "square", "fitted", "tiles"]
+GeometryChoice = Literal["auto", "square", "fitted", "joint", "tiles"]
 _PAPER_EPOCHS = 50
 _EDGE_STEPS = 3000
 # More updates of few patches take longer and find no more; train/README.md has the figures.
@@ -72,8 +72,10 @@ class GeometryOptions:
 
     Attributes:
         geometry: "square", the paper's padded and resized square; "fitted", resized too, but to the
-            shape that most of the training images have; "tiles", which keep the image's own
-            resolution; or "auto": fitted, and for the recipe "paper" the square.
+            shape that most of the training images have; "joint", which is fitted, and looks once
+            more at twice that size, in four tiles: it finds more, and costs five times as much;
+            "tiles", which keep the image's own resolution; or "auto": fitted, and for the recipe
+            "paper" the square.
         image_size: Side of the square, or of a tile, or the longer side of what is fitted, in px;
             1036 in the paper.
         overlap_wh: With tiles: their least overlap in px, horizontally and vertically; four patches
@@ -92,6 +94,10 @@ class GeometryOptions:
             return self.geometry
         return "square" if recipe == "paper" else "fitted"
 
+    def is_shaped(self, recipe: Recipe) -> bool:
+        """Whether the tiles have the shape of the images, which must be known then."""
+        return self.chosen(recipe) in ("fitted", "joint")
+
     def settings(
         self,
         patch_size: int,
@@ -103,7 +109,7 @@ class GeometryOptions:
 
         Args:
             patch_size: Side of the teacher's patches in px.
-            image_wh: Width and height of the images in px, for what is fitted alone.
+            image_wh: Width and height of the images in px, for what has their shape.
             recipe: How the students are trained: "edge" lets the image's border count less.
 
         Raises:

@@ -170,8 +170,8 @@ class _Parts:
         self.dataset, self.teacher, self.fit = dataset, teacher, fit
         self.options, self.relearning = options, relearning
         self.samples: list[Sample] = [*dataset.train, *dataset.test]
-        is_fitted = options.chosen(fit.recipe) == "fitted"
-        image_wh = dataset.usual_image_wh() if is_fitted else None
+        is_shaped = options.is_shaped(fit.recipe)
+        image_wh = dataset.usual_image_wh() if is_shaped else None
         network = load_teacher(teacher, image_size=options.image_size, image_wh=image_wh)
         self.geometry = options.settings(network.patch_size, image_wh, recipe=fit.recipe)
         self.cache: FeatureCache = cache_features(

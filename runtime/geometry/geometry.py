@@ -1,31 +1,38 @@
 """From an image to the network's tiles, and from the tiles' patch maps to that of the image.
 
-Three ways to look at an image, one kind of object for all. "square" is the paper's: pad the image
+Four ways to look at an image, one kind of object for all. "square" is the paper's: pad the image
 to a square by repeating its edges, resize it to the network's size, one tile. "fitted" does the
 same with a network whose input has the shape of the product's images, so that next to nothing is
-padded. "tiles" keeps the image's own resolution, or a chosen scale of it: tiles of the network's
-size on the grid of patches, which overlap, so that no defect is seen only at a tile's border.
+padded. "joint" looks at what is fitted, and once more at twice its size, in four tiles; each pixel
+must be strange in both, by the geometric mean. "tiles" keeps the image's own resolution, or a
+chosen scale of it: tiles of the network's size on the grid of patches, which overlap, so that no
+defect is seen only at a tile's border.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from runtime.errors import BadImageError, OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.pixel_axis import BLOCK_PX, PixelAxis, bands_of
 from runtime.geometry.pixel_map import PixelMap
+from runtime.geometry.scaling import padded, resized
 from runtime.geometry.tile_axis import TileAxis
 from runtime.geometry.tile_buffer import TileBuffer
 from runtime.geometry.tile_shape import describe_wh, tile_wh_of
 from runtime.images.decode import MAX_PIXELS, ImageArray
 
-KINDS = ("square", "fitted", "tiles")
+KINDS = ("square", "fitted", "joint", "tiles")
+SHAPED_KINDS = ("fitted", "joint")
+"""Those whose tiles have the shape of the images."""
+JOINT_ZOOM = 2
+"""How much larger than what is fitted the second look of "joint" is, in each direction."""
+
 PatchMaps = npt.NDArray[np.float32]
 
 
@@ -37,9 +44,9 @@ class GeometrySettings:
         image_size: Side S of the square that the network sees, in px, and the longer side where it
             sees no square; a multiple of `patch_size`.
         patch_size: Side of the teacher's patches in px.
-        kind: "square", "fitted" or "tiles".
+        kind: "square", "fitted", "joint" or "tiles".
         image_wh: Width and height in px of the images whose shape the network's input has; others
-            are padded to that shape. For "fitted".
+            are padded to that shape. For "fitted" and "joint".
         overlap_wh: How far neighbouring tiles overlap at least, horizontally and vertically, in px
             of the scaled image; multiples of `patch_size`, at most half a tile. For "tiles".
         scale: The image's size before it is cut into tiles, as a share of its own. For "tiles".
@@ -72,16 +79,16 @@ class GeometrySettings:
                 "the image must hold at least one patch"
             )
         self._require_on_grid("image size", self.image_size, least=self.patch_size)
-        if (self.kind == "fitted") != (self.image_wh is not None):
+        if (self.kind in SHAPED_KINDS) != (self.image_wh is not None):
             raise OptionError(
-                "the images' width and height belong to the geometry 'fitted', which needs them; "
-                f"here the geometry is {self.kind!r}, and they are {self.image_wh}"
+                "the images' width and height belong to the geometries 'fitted' and 'joint', which "
+                f"need them; here the geometry is {self.kind!r}, and they are {self.image_wh}"
             )
         if self.image_wh is not None and min(self.image_wh) < 1:
             raise OptionError(f"images of {self.image_wh} px; expected a width and a height from 1")
         if self.kind != "tiles":
             if self.overlap_wh != (0, 0) or self.scale != 1:
-                raise OptionError(f"overlap and scale belong to tiles; {self.kind} is one tile")
+                raise OptionError(f"overlap and scale belong to tiles, not to {self.kind}")
             return
         for overlap in self.overlap_wh:
             self._require_on_grid("overlap", overlap, least=0)
@@ -148,6 +155,11 @@ class GeometrySettings:
             return f"padded square of {self.image_size} px"
         if self.kind == "fitted":
             return f"the images' own shape at {describe_wh(self.tile_wh)}"
+        if self.kind == "joint":
+            return (
+                f"the images' own shape at {describe_wh(self.tile_wh)}, and at twice that in "
+                f"{JOINT_ZOOM**2} tiles"
+            )
         overlap = "x".join(map(str, self.overlap_wh))
         return f"tiles of {self.image_size} px at scale {self.scale:g}, overlap {overlap} px"
 
@@ -175,6 +187,13 @@ class Geometry:
     image_height: int
     image_width: int
     ignored: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def whole(self) -> "Geometry | None":
+        """Of the look at the whole image, which comes before the tiles; None but for "joint"."""
+        if self.settings.kind != "joint":
+            return None
+        return replace(self, settings=replace(self.settings, kind="fitted"))
 
     @cached_property
     def rows(self) -> TileAxis:
@@ -206,7 +225,7 @@ class Geometry:
     @property
     def tiles(self) -> int:
         """Number of tiles that go to the network."""
-        return len(self.places)
+        return len(self.places) + (self.whole is not None)
 
     @property
     def grid_wh(self) -> tuple[int, int]:
@@ -214,7 +233,7 @@ class Geometry:
         return self.columns.patches, self.rows.patches
 
     def cut(self, image: ImageArray, buffer: TileBuffer | None = None) -> npt.NDArray[np.uint8]:
-        """Cut the image into tiles, row after row.
+        """Cut the image into tiles, row after row; before them the whole image if it is looked at.
 
         Args:
             image: (H, W, 3) uint8.
@@ -229,7 +248,11 @@ class Geometry:
         tile_width, tile_height = self.settings.tile_wh
         height, width = scaled.shape[:2]
         tiles = (buffer or TileBuffer()).take(self.tiles, self.settings.tile_wh)
-        for tile, (row, column) in zip(tiles, self.places, strict=True):
+        own = tiles
+        if self.whole is not None:
+            tiles[0] = self.whole._scaled(image)
+            own = tiles[1:]
+        for tile, (row, column) in zip(own, self.places, strict=True):
             top = self.rows.origins[row] * patch - self.rows.edge_before
             left = self.columns.origins[column] * patch - self.columns.edge_before
             bottom, right = top + tile_height, left + tile_width
@@ -247,6 +270,9 @@ class Geometry:
     def join(self, patch_maps: PatchMaps) -> PatchMaps:
         """Blend the tiles' patch maps to that of the image.
 
+        That of the whole image, if it is looked at, is brought to the tiles' patches, and the
+        result is the geometric mean of both.
+
         Weights fade towards a tile's border where a neighbour overlaps it, and stay flat at the
         image's own border; where tiles agree, the result is what they say, but for the settings'
         border weights. Patches that no pixel depends on, since it is not looked at, may be 0.
@@ -257,6 +283,12 @@ class Geometry:
         Returns:
             (rows, columns) float32 in patches.
         """
+        if self.whole is not None:
+            coarse = cv2.resize(self.whole.join(patch_maps[:1]), self.grid_wh)
+            return np.asarray(np.sqrt(coarse * self._blend(patch_maps[1:])), np.float32)
+        return self._blend(patch_maps)
+
+    def _blend(self, patch_maps: PatchMaps) -> PatchMaps:
         if len(self.rows.origins) == len(self.columns.origins) == 1:
             (patch_map,) = patch_maps
             return self._weigh_border(np.asarray(patch_map, np.float32))
@@ -283,6 +315,9 @@ class Geometry:
         ring = np.minimum(
             np.minimum(rows, rows[::-1])[:, None], np.minimum(columns, columns[::-1])[None]
         )
+        if self.whole is not None:
+            # A ring of the whole image's patches is as wide as two of these.
+            ring //= JOINT_ZOOM
         weights = np.array([*self.settings.border_weights, 1.0], np.float32)
         border: PatchMaps = weights[np.minimum(ring, len(weights) - 1)]
         return border
@@ -334,8 +369,9 @@ class Geometry:
         return TileAxis.padded(
             length=length,
             padded_length=settings.padded_wh(self.image_height, self.image_width)[axis],
-            scaled_length=settings.tile_wh[axis],
-            patches=settings.grid_wh[axis],
+            tile_length=settings.tile_wh[axis],
+            tile_patches=settings.grid_wh[axis],
+            tiles=JOINT_ZOOM if settings.kind == "joint" else 1,
         )
 
     def _pixel_axis(self, axis: TileAxis) -> PixelAxis:
@@ -353,34 +389,13 @@ class Geometry:
     def _scaled(self, image: ImageArray) -> ImageArray:
         """Padded, then resized."""
         rows, columns = self.rows, self.columns
-        wide = _padded(image, columns=columns)
+        wide = padded(image, columns=columns)
         if any(rows.padding):
             # Padding rows that are short already is quicker, and changes no pixel: Pillow brings
             # all rows to their length first, and rounds them to bytes before it mixes them.
-            short = _resized(wide, columns.scaled_length, image.shape[0])
-            wide = _padded(short, rows=rows)
-        return _resized(wide, columns.scaled_length, rows.scaled_length)
-
-
-def _padded(
-    image: ImageArray, *, rows: TileAxis | None = None, columns: TileAxis | None = None
-) -> ImageArray:
-    """Repeat the image's border until it is as long along these axes as they say."""
-    above, below = rows.padding if rows is not None else (0, 0)
-    left, right = columns.padding if columns is not None else (0, 0)
-    if not any((above, below, left, right)):
-        return image
-    return np.asarray(
-        cv2.copyMakeBorder(image, above, below, left, right, cv2.BORDER_REPLICATE), np.uint8
-    )
-
-
-def _resized(image: ImageArray, width: int, height: int) -> ImageArray:
-    if image.shape[:2] == (height, width):
-        return image
-    # Pillow, since OpenCV's bicubic does not antialias: small defects would flicker with pose.
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+            short = resized(wide, columns.scaled_length, image.shape[0])
+            wide = padded(short, rows=rows)
+        return resized(wide, columns.scaled_length, rows.scaled_length)
 
 
 def _blocks_of_tile(axis: TileAxis, pixels: PixelAxis, number: int) -> npt.NDArray[np.bool_]:

@@ -32,18 +32,24 @@ class TileAxis:
 
     @classmethod
     def padded(
-        cls, *, length: int, padded_length: int, scaled_length: int, patches: int
+        cls,
+        *,
+        length: int,
+        padded_length: int,
+        tile_length: int,
+        tile_patches: int,
+        tiles: int = 1,
     ) -> "TileAxis":
-        """Of an image that is padded, resized, and one tile."""
+        """Of an image that is padded, resized, and one tile, or several that lie side by side."""
         return cls(
             length=length,
             padding_before=(padded_length - length) // 2,
             padded_length=padded_length,
-            scaled_length=scaled_length,
+            scaled_length=tiles * tile_length,
             edge_before=0,
-            patches=patches,
-            origins=(0,),
-            tile_patches=patches,
+            patches=tiles * tile_patches,
+            origins=tuple(number * tile_patches for number in range(tiles)),
+            tile_patches=tile_patches,
         )
 
     @classmethod

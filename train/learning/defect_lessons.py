@@ -204,7 +204,7 @@ def why_it_passes(card: ProductCard, inbox: Inbox, one: LearnedPart, *, score: f
     if mask.sum() < 0.5 * patch_px**2:
         return (
             f"{scores}; it covers {int(mask.sum())} px, and a patch {patch_px:.0f} x "
-            f"{patch_px:.0f}: train the product at a larger scale (--geometry tiles)"
+            f"{patch_px:.0f}: train the product at a larger scale (--geometry joint or tiles)"
         )
     return f"{scores}; it looks like good parts to this teacher"
 

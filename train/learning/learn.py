@@ -129,8 +129,8 @@ def _learn_alone(
             remedy="Give more images" if folds else "Hold out more (--held-out)",
         )
     logger.info("threshold: %s", _how_calibrated(len(samples), held_out, folds))
-    is_fitted = options.chosen(fit_settings.recipe) == "fitted"
-    image_wh = dataset.usual_image_wh() if is_fitted else None
+    is_shaped = options.is_shaped(fit_settings.recipe)
+    image_wh = dataset.usual_image_wh() if is_shaped else None
     teacher = load_teacher(teacher_settings, image_size=options.image_size, image_wh=image_wh)
     settings = options.settings(teacher.patch_size, image_wh, recipe=fit_settings.recipe)
     if options.geometry == "auto":
@@ -270,8 +270,8 @@ def _why(geometry: GeometrySettings, image_wh: tuple[int, int]) -> str:
     )
     if patch_px >= 2 * geometry.patch_size:
         words += (
-            ". Defects much smaller than that are found better in tiles at half the images' size "
-            "(geometry tiles, scale 0.5), which cost several times as much"
+            ". Defects much smaller than that are found better with a second look at twice the "
+            "size (geometry joint), which costs five times as much"
         )
     return words
 

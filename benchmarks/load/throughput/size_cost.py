@@ -13,7 +13,7 @@ from benchmarks.workload.question import Question
 from benchmarks.workload.stand_in_products import copy_with_products
 from runtime.client.client import Client
 from runtime.detector import Detector
-from runtime.geometry.geometry import GeometrySettings
+from runtime.geometry.geometry import SHAPED_KINDS, GeometrySettings
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
 from triton_repo.configuration.build import build_repository
@@ -71,8 +71,8 @@ def grow(sizes: tuple[SizeCost, ...]) -> tuple[Growth, ...]:
 
 
 def _geometries(own: GeometrySettings) -> list[GeometrySettings]:
-    """All that a network can serve; one that is no square takes whole images alone."""
-    if own.kind == "fitted":
+    """All that a network can serve; one that is no square takes its own shape alone."""
+    if own.kind in SHAPED_KINDS:
         return [own]
     return [
         GeometrySettings(image_size=own.image_size, patch_size=own.patch_size, kind=kind)

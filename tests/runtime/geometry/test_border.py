@@ -49,9 +49,9 @@ def test_the_square_has_no_border_weights() -> None:
         GeometrySettings(border_weights=WEIGHTS)
 
 
-@pytest.mark.parametrize("kind", ["square", "tiles", "fitted"])
+@pytest.mark.parametrize("kind", ["square", "tiles", "fitted", "joint"])
 def test_the_papers_recipe_weighs_all_patches_the_same(kind: GeometryChoice) -> None:
-    image_wh = (150, 100) if kind == "fitted" else None
+    image_wh = (150, 100) if kind in ("fitted", "joint") else None
     options = GeometryOptions(geometry=kind, image_size=112)
     assert options.settings(14, image_wh, recipe="paper").border_weights == ()
     assert bool(options.settings(14, image_wh, recipe="edge").border_weights) == (kind != "square")

@@ -126,10 +126,10 @@ def test_stitching_is_upsampling_blurring_and_cropping(height: int, width: int, 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"kind": "fitted"}, "'fitted', which needs them"),
-        ({"kind": "square", "image_wh": (3, 2)}, "belong to the geometry 'fitted'"),
+        ({"kind": "fitted"}, "'fitted' and 'joint', which need them"),
+        ({"kind": "square", "image_wh": (3, 2)}, "belong to the geometries 'fitted'"),
         ({"kind": "fitted", "image_wh": (0, 2)}, "expected a width and a height from 1"),
-        ({"kind": "fitted", "image_wh": (3, 2), "scale": 0.5}, "fitted is one tile"),
+        ({"kind": "fitted", "image_wh": (3, 2), "scale": 0.5}, "belong to tiles, not to fitted"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(options: dict[str, object], reason: str) -> None:

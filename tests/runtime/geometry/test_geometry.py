@@ -263,7 +263,7 @@ def test_a_long_line_scan_takes_little_memory() -> None:
         ({"overlap_wh": (-14, 0)}, "expected 0 to 56"),
         ({"scale": 0.0}, "scale is 0.0"),
         ({"scale": float("nan")}, "scale is nan"),
-        ({"kind": "hexagons"}, "expected one of square, fitted, tiles"),
+        ({"kind": "hexagons"}, "expected one of square, fitted, joint, tiles"),
         ({"kind": "square", "scale": 0.5}, "belong to tiles"),
     ],
 )

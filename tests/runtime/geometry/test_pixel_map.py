@@ -12,6 +12,7 @@ from runtime.geometry.pixel_map import PixelMap
 
 SQUARE = GeometrySettings(image_size=112)
 FITTED = GeometrySettings(image_size=112, kind="fitted", image_wh=(100, 100))
+JOINT = GeometrySettings(image_size=112, kind="joint", image_wh=(100, 100))
 TILES = GeometrySettings(image_size=112, kind="tiles", overlap_wh=(28, 14))
 
 
@@ -26,7 +27,7 @@ def draw(geometry: GeometrySettings, height: int, width: int, seed: int) -> Pixe
 
 any_map = st.builds(
     draw,
-    st.sampled_from([SQUARE, FITTED, TILES]),
+    st.sampled_from([SQUARE, FITTED, JOINT, TILES]),
     st.integers(1, 260),
     st.integers(1, 260),
     st.integers(0, 2**32 - 1),
