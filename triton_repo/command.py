@@ -12,6 +12,7 @@ from runtime.client.access import ConnectionOptions
 from runtime.errors import OptionError
 from runtime.feedback.keep_settings import KeepSettings
 from runtime.models.built_engines import ENGINES
+from runtime.records.record_settings import RecordSettings
 from triton_repo.configuration.build import DEFAULT_REPOSITORY
 from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings
@@ -72,6 +73,7 @@ def serve(
     settings: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     watch: Annotated[WatchSettings, Parameter(name="*")] = WatchSettings(),
     keeping: Annotated[KeepSettings, Parameter(name="*")] = KeepSettings(),
+    recording: Annotated[RecordSettings, Parameter(name="*")] = RecordSettings(),
 ) -> None:
     """Run the real tritonserver on a repository, and keep it at work, until it is interrupted.
 
@@ -88,6 +90,7 @@ def serve(
         settings: Addresses, ports, TLS, the operator's token and the log.
         watch: How closely the server is watched.
         keeping: Which images are kept for review.
+        recording: Where inspections are written down.
     """
     from triton_repo.server.docker import docker_command
 
@@ -97,10 +100,10 @@ def serve(
                 "--engine is for a server on this machine; the container has OpenVINO for a CPU "
                 "and TensorRT for a GPU, chosen by --device"
             )
-        if keeping.keep:
+        if keeping.keep or recording.records is not None:
             raise OptionError(
-                "--keep is for a server on this machine; the container's repository is read-only, "
-                "and it has no folder for what is kept"
+                "--keep and --records are for a server on this machine; the container's repository "
+                "is read-only, and it has no folder for what is kept"
             )
         print(docker_command(repository, device=device, settings=settings))
         return
@@ -118,9 +121,8 @@ def serve(
         settings = replace(settings, token_path=Path("tritonserver.token"))
     log = EventLog(watch.state_path)
     store = ProductStore.of(repository)
-    server = TritonServer(
-        repository, settings, config_name=config_name, environment=keeping.to_environment()
-    )
+    environment = {**keeping.to_environment(), **recording.to_environment()}
+    server = TritonServer(repository, settings, config_name=config_name, environment=environment)
     supervisor = Supervisor(server, store, watch, log)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())

@@ -48,6 +48,11 @@ class KeepSettings:
         if not 0 < self.keep_limit_gb < float("inf"):
             raise OptionError(f"keep_limit_gb is {self.keep_limit_gb}; expected more than 0")
 
+    @property
+    def spool(self) -> Path:
+        """Where images lie whose verdict is not known yet."""
+        return self.inboxes / SPOOL
+
     def to_environment(self) -> dict[str, str]:
         """What a server's processes find in their environment; empty if nothing is kept."""
         if not self.keep:

@@ -22,11 +22,14 @@ from runtime.client.wire import (
 from runtime.engines.network import OUTPUT_NAME
 from runtime.errors import L2BTError, ServerUnavailableError
 from runtime.feedback.keep_settings import KeepSettings
-from runtime.feedback.keeping import Keeper, key_of
+from runtime.feedback.keeping import Keeper
+from runtime.images.spool import key_of
 from runtime.inspections.inspection import Inspection
 from runtime.products.catalogue import ServedProduct
 from runtime.products.judge import judge
 from runtime.products.store.product_store import ProductStore
+from runtime.records.record_settings import RecordSettings
+from runtime.records.recorder import Recorder
 from triton_repo.python_models.metrics import ProductMetrics
 
 
@@ -42,9 +45,13 @@ class TritonPythonModel:
         self._metrics = ProductMetrics(pb_utils, args["model_instance_name"])
         keeping = KeepSettings.from_environment()
         self._keeper = Keeper(keeping) if keeping is not None else None
+        recording = RecordSettings.from_environment()
+        self._recorder = Recorder(recording) if recording is not None else None
 
     def finalize(self) -> None:
         """Keep what waits to be kept."""
+        if self._recorder is not None:
+            self._recorder.close()
         if self._keeper is not None:
             self._keeper.close()
 
@@ -85,12 +92,8 @@ class TritonPythonModel:
         patch_maps = _input(request, OUTPUT_NAME)
         # Inside an ensemble a model cannot see which outputs the client asked for, so the request
         # says it; a client that says nothing gets the map.
-        judged = judge(
-            patch_maps,
-            card.geometry_of(height, width),
-            card,
-            want_map=asked.want_map,
-        )
+        geometry = card.geometry_of(height, width)
+        judged = judge(patch_maps, geometry, card, want_map=asked.want_map)
         judged_ns = time.monotonic_ns()
         inspection = Inspection.of_judged(
             served,
@@ -106,16 +109,16 @@ class TritonPythonModel:
             },
         )
         has_drifted = self._count(served, inspection)
+        key = key_of((arrived_ns, decoded_ns, cut_ns))
+        request_id = printable(request.request_id())
         if self._keeper is not None:
-            stamps_ns = (arrived_ns, decoded_ns, cut_ns)
-            self._keeper.consider(
-                key_of(stamps_ns),
-                printable(request.request_id()),
-                inspection,
-                has_drifted=has_drifted,
+            self._keeper.consider(key, request_id, inspection, has_drifted=has_drifted)
+        if self._recorder is not None:
+            self._recorder.record(
+                key, request_id, inspection, geometry=geometry, patch_maps=patch_maps
             )
         pb_utils.Logger.log_info(
-            f"answer {printable(request.request_id())}: {card.product} {served.version} "
+            f"answer {request_id}: {card.product} {served.version} "
             f"{inspection.verdict} {inspection.score:.6g}"
         )
         return _response(encode_inspection(inspection))

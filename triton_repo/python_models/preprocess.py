@@ -23,11 +23,13 @@ from runtime.client.wire import (
 from runtime.engines.network import INPUT_NAME, SLOT_NAME
 from runtime.errors import BadImageError, InputError, L2BTError
 from runtime.feedback.keep_settings import KeepSettings
-from runtime.feedback.keeping import Spool, key_of
 from runtime.geometry.tile_buffer import TileBuffer
 from runtime.images.decode import ImageArray, check_image, decode_image, encoded_size
+from runtime.images.spool import Spool, key_of
 from runtime.products.catalogue import Catalogue
 from runtime.products.store.product_store import ProductStore, WrittenProducts
+from runtime.records.record_settings import RecordFolder, RecordSettings
+from runtime.records.recorder import leave_picture
 
 
 class TritonPythonModel:
@@ -48,7 +50,11 @@ class TritonPythonModel:
             )
         self._tile_buffer = TileBuffer()
         keeping = KeepSettings.from_environment()
-        self._spool = Spool(keeping) if keeping is not None else None
+        self._spool = Spool(keeping.spool) if keeping is not None else None
+        recording = RecordSettings.from_environment()
+        self._pictures: Spool | None = None
+        if recording is not None and recording.records is not None:
+            self._pictures = Spool(RecordFolder(recording.records).spool)
         self._most_tiles = int(parameters["max_batch_tiles"]["string_value"])
         self._most_megapixels = float(parameters["max_megapixels"]["string_value"])
 
@@ -112,8 +118,12 @@ class TritonPythonModel:
         decoded_ns = time.monotonic_ns()
         tiles = geometry.cut(image, buffer)
         stamps_ns = np.array([arrived_ns, decoded_ns, time.monotonic_ns()], np.int64)
-        if self._spool is not None and not isinstance(asked, CardRequest):
-            self._spool.put(key_of(stamps_ns), raw if raw is not None else encoded)
+        if not isinstance(asked, CardRequest):
+            if self._spool is not None:
+                self._spool.put(key_of(stamps_ns), raw if raw is not None else encoded)
+            if self._pictures is not None:
+                content = None if raw is not None else encoded
+                leave_picture(self._pictures, key_of(stamps_ns), image, content)
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor(INPUT_NAME, np.ascontiguousarray(tiles)),

@@ -10,8 +10,9 @@ import pytest
 from runtime.errors import OptionError
 from runtime.feedback.inbox import Inbox
 from runtime.feedback.keep_settings import SPOOL, KeepSettings
-from runtime.feedback.keeping import Keeper, Spool, key_of
+from runtime.feedback.keeping import Keeper
 from runtime.images.decode import decode_image
+from runtime.images.spool import Spool, key_of
 from runtime.inspections.inspection import Inspection
 from tests.parts.small import png, random_image
 
@@ -69,7 +70,7 @@ def test_what_is_accepted_is_kept_while_drift_is_raised_and_one_image_in_ten_sec
 
     now_s = 1000.0
     monkeypatch.setattr("runtime.feedback.keeping.time.monotonic", lambda: now_s)
-    spool, keeper = Spool(settings), Keeper(settings)
+    spool, keeper = Spool(settings.spool), Keeper(settings)
     for number, product in enumerate(["plate", "plate", "nut", "plate", "plate"]):
         now_s += 4
         spool.put(str(number), png(number))
@@ -82,7 +83,7 @@ def test_what_is_accepted_is_kept_while_drift_is_raised_and_one_image_in_ten_sec
 
 def test_pixels_and_files_come_into_the_inbox_with_what_the_server_saw(tmp_path: Path) -> None:
     settings = keeping(tmp_path)
-    spool, keeper = Spool(settings), Keeper(settings)
+    spool, keeper = Spool(settings.spool), Keeper(settings)
     pixels = random_image(30, 40)
     spool.put("1-2-3", pixels)
     keeper.consider("1-2-3", "request-1", replace(SEEN, score=2.0))
@@ -103,7 +104,7 @@ def test_pixels_and_files_come_into_the_inbox_with_what_the_server_saw(tmp_path:
 
 def test_the_same_image_again_ends_nothing(tmp_path: Path) -> None:
     settings = keeping(tmp_path)
-    spool, keeper = Spool(settings), Keeper(settings)
+    spool, keeper = Spool(settings.spool), Keeper(settings)
     for key in ("1", "2"):
         spool.put(key, png())
         keeper.consider(key, "", replace(SEEN, score=2.0))
@@ -116,7 +117,7 @@ def test_the_same_image_again_ends_nothing(tmp_path: Path) -> None:
 
 def test_the_oldest_make_room_for_the_newest(tmp_path: Path) -> None:
     settings = keeping(tmp_path, keep_limit_gb=2.5 * len(png()) / 1e9)
-    spool, keeper = Spool(settings), Keeper(settings)
+    spool, keeper = Spool(settings.spool), Keeper(settings)
     for seed in range(5):
         spool.put(str(seed), png(seed))
         keeper.consider(str(seed), str(seed), replace(SEEN, score=2.0))
@@ -126,7 +127,7 @@ def test_the_oldest_make_room_for_the_newest(tmp_path: Path) -> None:
 
 
 def test_what_requests_left_that_never_ended_is_swept(tmp_path: Path) -> None:
-    spool = Spool(keeping(tmp_path))
+    spool = Spool(keeping(tmp_path).spool)
     spool.put("old", png())
     time.sleep(0.02)
     spool.sweep(older_than_s=0.01)
@@ -138,7 +139,7 @@ def test_what_requests_left_that_never_ended_is_swept(tmp_path: Path) -> None:
 def test_a_spool_that_cannot_be_written_costs_the_image_alone(tmp_path: Path) -> None:
     settings = keeping(tmp_path / "gone")
     (tmp_path / "gone" / SPOOL).rmdir()
-    spool = Spool(settings)
+    spool = Spool(settings.spool)
     spool.put("1", png())
     assert spool.take("1") is None
 
