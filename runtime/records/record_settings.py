@@ -22,14 +22,17 @@ class RecordSettings:
             reads; nothing is written down without it.
         records_limit_gb: Room for records that no console has read yet, in gigabytes; the oldest go
             first.
+        pictures_limit_gb: Room for the small pictures, in gigabytes; the oldest hours go first.
     """
 
     records: Path | None = None
     records_limit_gb: float = 2.0
+    pictures_limit_gb: float = 20.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.records_limit_gb < float("inf"):
-            raise OptionError(f"records_limit_gb is {self.records_limit_gb}; expected more than 0")
+        for name in ("records_limit_gb", "pictures_limit_gb"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise OptionError(f"{name} is {getattr(self, name)}; expected more than 0")
 
     def to_environment(self) -> dict[str, str]:
         """What a server's processes find in their environment; empty if nothing is written.
@@ -48,7 +51,8 @@ class RecordSettings:
                 f"{records.folder} cannot be written ({error.strerror or error}); name another "
                 "folder for the inspections with --records"
             ) from error
-        return {VARIABLE: json.dumps([str(records.folder), self.records_limit_gb])}
+        limits_gb = (self.records_limit_gb, self.pictures_limit_gb)
+        return {VARIABLE: json.dumps([str(records.folder), *limits_gb])}
 
     @classmethod
     def from_environment(
@@ -58,8 +62,8 @@ class RecordSettings:
         text = environment.get(VARIABLE)
         if not text:
             return None
-        folder, limit_gb = json.loads(text)
-        return cls(records=Path(folder), records_limit_gb=limit_gb)
+        folder, records_gb, pictures_gb = json.loads(text)
+        return cls(records=Path(folder), records_limit_gb=records_gb, pictures_limit_gb=pictures_gb)
 
 
 @dataclass(frozen=True)

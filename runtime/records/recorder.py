@@ -21,6 +21,7 @@ from runtime.images.decode import ImageArray
 from runtime.images.spool import Spool
 from runtime.inspections.inspection import Inspection
 from runtime.records.journal import Journal
+from runtime.records.picture_room import PictureRoom
 from runtime.records.record import InspectionRecord
 from runtime.records.record_settings import RecordFolder, RecordSettings
 from runtime.storage.atomic_write import atomic_write
@@ -36,6 +37,7 @@ _ACCEPTED_A_SECOND = 5
 _MOST_WAITING = 16
 _SHARE_OF_A_CORE = 0.1
 _SWEEP_EVERY_S = 15.0
+_TIDY_EVERY_S = 600.0
 
 
 def leave_picture(spool: Spool, key: str, image: ImageArray, content: bytes | None) -> None:
@@ -65,6 +67,10 @@ class Recorder:
         self._journal = Journal(
             self._folder.journal, limit_bytes=round(settings.records_limit_gb * 1e9)
         )
+        self._room = PictureRoom(
+            self._folder.pictures, limit_bytes=round(settings.pictures_limit_gb * 1e9)
+        )
+        self._tidy_at_s = 0.0
         self._accepted_from_s = 0.0
         self._waiting: queue.Queue[
             tuple[Path, tuple[int, int], npt.NDArray[np.float32], Geometry, float] | None
@@ -151,6 +157,9 @@ class Recorder:
         while True:
             try:
                 self._spool.sweep()
+                if time.monotonic() >= self._tidy_at_s:
+                    self._tidy_at_s = time.monotonic() + _TIDY_EVERY_S
+                    self._room.tidy()
                 job = self._waiting.get(timeout=_SWEEP_EVERY_S)
                 if job is None:
                     return

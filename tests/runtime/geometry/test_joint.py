@@ -1,17 +1,29 @@
 """Joint: what is fitted, and a second look at twice its size, in four tiles of the same shape."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.fuse import export_product
+from runtime.client.client import Client
+from runtime.detector import Detector
 from runtime.errors import OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from runtime.geometry.tile_buffer import TileBuffer
+from runtime.products.store.changes import activate, add_version
 from tests.parts.small import random_image
+from train.data.dataset import Dataset
+from train.learning.learn import learn_product
+from train.reference import ReferenceDetector
+from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.students.bundle import write_bundle
+from triton_repo.configuration.build import build_repository
+from triton_repo.server.server import ServerSettings, TritonServer
 
 SIZES = st.integers(1, 300)
 JOINT = GeometrySettings(image_size=112, kind="joint", image_wh=(1500, 1000))
@@ -108,3 +120,38 @@ def test_it_needs_the_images_shape_and_has_no_overlap() -> None:
         GeometrySettings(kind="joint")
     with pytest.raises(OptionError, match="belong to tiles, not to joint"):
         replace(JOINT, scale=0.5)
+
+
+def test_a_joint_product_is_learned_exported_and_served_beside_a_fitted_one(
+    small_dataset: Dataset, tmp_path: Path
+) -> None:
+    bundle = learn_product(
+        small_dataset,
+        tmp_path / "plate",
+        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        fit_settings=FitSettings(steps=30, held_out=0.25),
+        geometry=GeometryOptions(geometry="joint", image_size=112),
+    )
+    assert bundle.card.geometry.kind == "joint"
+    fitted = replace(
+        bundle.card, product="fitted", geometry=replace(bundle.card.geometry, kind="fitted")
+    )
+    model = export_product(bundle, tmp_path / "exported", precision="fp32", capacity=4)
+    add_version(model.store, write_bundle(tmp_path / "fitted", fitted, bundle.students).folder)
+    activate(model.store, "fitted")
+    repository = build_repository(model, tmp_path / "models")
+    image = small_dataset.test[-1].pixels()
+    with (
+        ReferenceDetector(bundle.folder) as reference,
+        Detector(model.folder) as detector,
+        TritonServer(repository, ServerSettings.on_free_ports(tmp_path / "log.txt")) as server,
+        Client(server.grpc_address) as client,
+    ):
+        expected = reference.inspect(image)
+        for inspector in (detector, client):
+            found = inspector.inspect(image, product="plate")
+            assert found.score == pytest.approx(expected.score, rel=1e-3)
+            assert found.anomaly_map is not None
+            assert found.anomaly_map.shape == image.shape[:2]
+            other = inspector.inspect(image, product="fitted")
+            assert other.score != pytest.approx(found.score, rel=1e-3)
