@@ -1,1 +1,1 @@
-"""What a server writes down of each inspection, for the console and for whoever reads it."""
+"""What a server writes down of each inspection, for whoever collects it."""

@@ -106,8 +106,8 @@ class Journal:
                 path.unlink(missing_ok=True)
                 total -= size
                 logger.warning(
-                    "%s is dropped: no console has read its records, and they have more than "
-                    "%.3g GB together",
+                    "%s is dropped: nobody has collected its records, and all together have more "
+                    "than %.3g GB",
                     path,
                     self._limit_bytes / 1e9,
                 )

@@ -10,7 +10,6 @@ from runtime.errors import OptionError
 
 VARIABLE = "L2BT_RECORDS"
 """Environment variable by which a server's processes know where to write."""
-DEFAULT_RECORDS = Path("records")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +17,10 @@ class RecordSettings:
     """Where inspections are written down.
 
     Attributes:
-        records: Folder for one record an inspection, with small pictures, which l2bt console
-            reads; nothing is written down without it.
-        records_limit_gb: Room for records that no console has read yet, in gigabytes; the oldest go
-            first.
+        records: Folder for one record an inspection, with small pictures; nothing is written down
+            without it.
+        records_limit_gb: Room for records that nobody has collected yet, in gigabytes; the oldest
+            go first.
         pictures_limit_gb: Room for the small pictures, in gigabytes; the oldest hours go first.
     """
 
@@ -78,7 +77,7 @@ class RecordFolder:
 
     @property
     def journal(self) -> Path:
-        """Records that no console has read yet."""
+        """Records that nobody has collected yet."""
         return self.folder / "journal"
 
     @property

@@ -111,7 +111,7 @@ def test_the_oldest_complete_segments_make_room_and_that_is_told(
     kept = list(each_record(tmp_path))
     assert kept == [record(number) for number in range(10)][-len(kept) :]
     assert 2 <= len(kept) < 10
-    assert "no console has read its records" in caplog.text
+    assert "nobody has collected its records" in caplog.text
 
 
 FULL = """
