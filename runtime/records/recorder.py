@@ -28,8 +28,8 @@ from runtime.storage.atomic_write import atomic_write
 
 logger = logging.getLogger("l2bt.records")
 
-PICTURE_PX = 640
-"""Longer side of the small pictures."""
+PICTURE_PX = 1280
+"""Pictures are halved until their longer side is shorter."""
 FULL_HEAT = 2.0
 """Share of the pixel threshold at which the grey of a drawn anomaly map is full."""
 _JPEG_QUALITY = 85
@@ -190,13 +190,17 @@ def _draw_heat(
 
 
 def _small_wh(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, PICTURE_PX / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    while max(width, height) >= PICTURE_PX and min(width, height) > 1:
+        width, height = width // 2, height // 2
+    return width, height
 
 
 def _small_jpeg(image: ImageArray) -> bytes:
-    height, width = image.shape[:2]
-    small = cv2.resize(image, _small_wh(width, height), interpolation=cv2.INTER_AREA)
+    # Halves are means of four pixels, which OpenCV finds ten times as fast as those of other parts.
+    while max(image.shape[:2]) >= PICTURE_PX and min(image.shape[:2]) > 1:
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        even = image[: 2 * height, : 2 * width]
+        image = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     return bytes(encoded.tobytes())
