@@ -212,8 +212,9 @@ class Geometry:
         if self.ignored is None:
             return tuple((row, column) for row in rows for column in columns)
         # A tile counts if a pixel that is looked at depends on one of its patches.
-        reach_rows = [_blocks_of_tile(self.rows, self._row_axis, row) for row in rows]
-        reach_columns = [_blocks_of_tile(self.columns, self._column_axis, c) for c in columns]
+        of_rows, of_columns = bands_of(self._row_axis), bands_of(self._column_axis)
+        reach_rows = [of_rows.blocks_of(self.rows.span(row)) for row in rows]
+        reach_columns = [of_columns.blocks_of(self.columns.span(column)) for column in columns]
         looked_at = self._looked_at_blocks()
         return tuple(
             (row, column)
@@ -396,11 +397,3 @@ class Geometry:
             short = resized(wide, columns.scaled_length, image.shape[0])
             wide = padded(short, rows=rows)
         return resized(wide, columns.scaled_length, rows.scaled_length)
-
-
-def _blocks_of_tile(axis: TileAxis, pixels: PixelAxis, number: int) -> npt.NDArray[np.bool_]:
-    """(blocks,) whether a block of pixels depends on a patch of this tile."""
-    bands = bands_of(pixels)
-    begin = axis.origins[number]
-    end = begin + axis.tile_patches
-    return np.asarray((bands.first < end) & (bands.first + bands.width > begin))

@@ -66,6 +66,11 @@ class Bands:
         """(B, K) the patches that each block depends on."""
         return self.first[:, None] + np.arange(self.width)
 
+    def blocks_of(self, patches: slice) -> npt.NDArray[np.bool_]:
+        """(B,) whether a block depends on one of these neighbouring patches."""
+        ends = self.first + self.width
+        return np.asarray((self.first < patches.stop) & (ends > patches.start))
+
 
 @lru_cache(maxsize=32)
 def bands_of(axis: PixelAxis) -> Bands:

@@ -79,6 +79,10 @@ class TileAxis:
         """Repeated edge before and after the image."""
         return self.padding_before, self.padded_length - self.length - self.padding_before
 
+    def span(self, number: int) -> slice:
+        """The patches that a tile covers."""
+        return slice(self.origins[number], self.origins[number] + self.tile_patches)
+
     def weights(self, number: int) -> npt.NDArray[np.float64]:
         """(tile_patches,) how much a tile counts: it fades where a neighbour overlaps it."""
         weights = np.ones(self.tile_patches)

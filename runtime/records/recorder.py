@@ -33,6 +33,8 @@ PICTURE_PX = 1280
 FULL_HEAT = 2.0
 """Share of the pixel threshold at which the grey of a drawn anomaly map is full."""
 _JPEG_QUALITY = 85
+_LONGEST_JPEG_PX = 65_000
+_DIGEST_CHARACTERS = 64
 _ACCEPTED_A_SECOND = 5
 _MOST_WAITING = 16
 _SHARE_OF_A_CORE = 0.1
@@ -72,6 +74,7 @@ class Recorder:
         )
         self._tidy_at_s = 0.0
         self._accepted_from_s = 0.0
+        self._ended = threading.Event()
         self._waiting: queue.Queue[
             tuple[Path, tuple[int, int], npt.NDArray[np.float32], Geometry, float] | None
         ] = queue.Queue(_MOST_WAITING)
@@ -104,11 +107,12 @@ class Recorder:
                 key=self._journal.next_key(),
                 at_s=at_s,
                 image_wh=(geometry.image_width, geometry.image_height),
-                image_sha256="" if left is None else left[:64].decode(),
+                image_sha256="" if left is None else left[:_DIGEST_CHARACTERS].decode(),
                 request_id=request_id,
             )
-            if left is not None and self._wants_picture(inspection, at_s):
-                self._keep_picture(record, left[64:], geometry, patch_maps)
+            picture = b"" if left is None else left[_DIGEST_CHARACTERS:]
+            if picture and self._wants_picture(inspection, at_s):
+                self._keep_picture(record, picture, geometry, patch_maps)
             self._journal.append(record)
         except OSError as error:
             logger.error("an inspection is not written down: %s", error)
@@ -119,6 +123,7 @@ class Recorder:
 
     def close(self) -> None:
         """Draw what waits, and end."""
+        self._ended.set()
         self._waiting.put(None)
         self._thread.join()
         self._journal.close()
@@ -149,7 +154,9 @@ class Recorder:
         size = _small_wh(geometry.image_width, geometry.image_height)
         heat = self._folder.heat(record.at_s, record.key)
         try:
-            self._waiting.put_nowait((heat, size, patch_maps, geometry, record.pixel_threshold))
+            # A copy, since the server's memory is another request's when the map is drawn.
+            own = patch_maps.copy()
+            self._waiting.put_nowait((heat, size, own, geometry, record.pixel_threshold))
         except queue.Full:
             logger.debug("the map of %s is not drawn: others wait", record.key)
 
@@ -165,7 +172,7 @@ class Recorder:
                     return
                 began_s = time.thread_time()
                 _draw_heat(*job)
-                time.sleep((time.thread_time() - began_s) * (1 / _SHARE_OF_A_CORE - 1))
+                self._ended.wait((time.thread_time() - began_s) * (1 / _SHARE_OF_A_CORE - 1))
             except queue.Empty:
                 continue
             except OSError as error:
@@ -196,11 +203,14 @@ def _small_wh(width: int, height: int) -> tuple[int, int]:
 
 
 def _small_jpeg(image: ImageArray) -> bytes:
+    """Empty for a line of pixels that is too long for a JPEG."""
     # Halves are means of four pixels, which OpenCV finds ten times as fast as those of other parts.
     while max(image.shape[:2]) >= PICTURE_PX and min(image.shape[:2]) > 1:
         height, width = image.shape[0] // 2, image.shape[1] // 2
         even = image[: 2 * height, : 2 * width]
         image = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+    if max(image.shape[:2]) > _LONGEST_JPEG_PX:
+        return b""
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     return bytes(encoded.tobytes())

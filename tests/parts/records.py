@@ -1,7 +1,6 @@
 """Records of inspections, made up."""
 
 from dataclasses import replace
-from typing import Any
 
 from runtime.geometry.region import Region
 from runtime.records.record import InspectionRecord
@@ -12,13 +11,13 @@ RECORD = InspectionRecord(
     at_s=1_790_000_000.25,
     product="plate",
     version=1,
-    verdict="good",
-    score=0.5,
+    verdict="defective",
+    score=1.5,
     threshold=1.0,
     review_threshold=None,
     pixel_threshold=1.2,
     mean_residual=0.1,
-    regions=(),
+    regions=(REGION,),
     image_wh=(360, 240),
     image_sha256="ab" * 32,
     engine="an engine",
@@ -27,13 +26,11 @@ RECORD = InspectionRecord(
 )
 
 
-def record(number: int, **changes: Any) -> InspectionRecord:
+def record(number: int) -> InspectionRecord:
     """The record of a number, a second after the one before."""
-    told = {
-        "key": f"segment-{number}",
-        "request_id": f"request-{number}",
-        "at_s": RECORD.at_s + number,
-    }
-    if changes.get("verdict") == "defective":
-        told |= {"score": 1.5, "regions": (REGION,)}
-    return replace(RECORD, **{**told, **changes})
+    return replace(
+        RECORD,
+        key=f"segment-{number}",
+        request_id=f"request-{number}",
+        at_s=RECORD.at_s + number,
+    )

@@ -13,22 +13,8 @@ from runtime.feedback.keep_settings import SPOOL, KeepSettings
 from runtime.feedback.keeping import Keeper
 from runtime.images.decode import decode_image
 from runtime.images.spool import Spool, key_of
-from runtime.inspections.inspection import Inspection
+from tests.parts.inspections import ACCEPTED
 from tests.parts.small import png, random_image
-
-SEEN = Inspection(
-    product="plate",
-    version=2,
-    score=0.5,
-    threshold=1.0,
-    pixel_threshold=1.0,
-    mean_residual=0.1,
-    regions=(),
-    anomaly_map=None,
-    engine="an engine",
-    transport="",
-    stage_ms={},
-)
 
 
 def keeping(tmp_path: Path, **options: object) -> KeepSettings:
@@ -51,7 +37,7 @@ def keeping(tmp_path: Path, **options: object) -> KeepSettings:
 def test_rejected_and_nearly_rejected_parts_are_kept(
     tmp_path: Path, score: float, review_threshold: float | None, kept: str | None
 ) -> None:
-    found = replace(SEEN, score=score, review_threshold=review_threshold)
+    found = replace(ACCEPTED, score=score, review_threshold=review_threshold)
     settings = keeping(tmp_path)
     assert settings.kept_as(found) == kept
     only = keeping(tmp_path, keep=("rejected",))
@@ -62,11 +48,11 @@ def test_what_is_accepted_is_kept_while_drift_is_raised_and_one_image_in_ten_sec
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = keeping(tmp_path, keep=("rejected", "drifted"))
-    assert settings.kept_as(SEEN) is None
-    assert settings.kept_as(SEEN, has_drifted=True) == "drifted"
-    assert settings.kept_as(replace(SEEN, score=0.95), has_drifted=True) == "drifted"
-    assert settings.kept_as(replace(SEEN, score=2.0), has_drifted=True) == "rejected"
-    assert keeping(tmp_path, keep=("rejected",)).kept_as(SEEN, has_drifted=True) is None
+    assert settings.kept_as(ACCEPTED) is None
+    assert settings.kept_as(ACCEPTED, has_drifted=True) == "drifted"
+    assert settings.kept_as(replace(ACCEPTED, score=0.95), has_drifted=True) == "drifted"
+    assert settings.kept_as(replace(ACCEPTED, score=2.0), has_drifted=True) == "rejected"
+    assert keeping(tmp_path, keep=("rejected",)).kept_as(ACCEPTED, has_drifted=True) is None
 
     now_s = 1000.0
     monkeypatch.setattr("runtime.feedback.keeping.time.monotonic", lambda: now_s)
@@ -74,7 +60,7 @@ def test_what_is_accepted_is_kept_while_drift_is_raised_and_one_image_in_ten_sec
     for number, product in enumerate(["plate", "plate", "nut", "plate", "plate"]):
         now_s += 4
         spool.put(str(number), png(number))
-        keeper.consider(str(number), "", replace(SEEN, product=product), has_drifted=True)
+        keeper.consider(str(number), "", replace(ACCEPTED, product=product), has_drifted=True)
     keeper.close()
     with Inbox(tmp_path, "plate") as plate, Inbox(tmp_path, "nut") as nut:
         assert [part.name for part in plate.parts()] == ["0", "3"]
@@ -86,11 +72,11 @@ def test_pixels_and_files_come_into_the_inbox_with_what_the_server_saw(tmp_path:
     spool, keeper = Spool(settings.spool), Keeper(settings)
     pixels = random_image(30, 40)
     spool.put("1-2-3", pixels)
-    keeper.consider("1-2-3", "request-1", replace(SEEN, score=2.0))
+    keeper.consider("1-2-3", "request-1", replace(ACCEPTED, score=2.0))
     spool.put("4-5-6", png())
-    keeper.consider("4-5-6", "", replace(SEEN, score=0.95))
+    keeper.consider("4-5-6", "", replace(ACCEPTED, score=0.95))
     spool.put("7-8-9", png(1))
-    keeper.consider("7-8-9", "", SEEN)
+    keeper.consider("7-8-9", "", ACCEPTED)
     keeper.close()
     with Inbox(tmp_path, "plate") as inbox:
         rejected, borderline = inbox.parts()
@@ -107,9 +93,9 @@ def test_the_same_image_again_ends_nothing(tmp_path: Path) -> None:
     spool, keeper = Spool(settings.spool), Keeper(settings)
     for key in ("1", "2"):
         spool.put(key, png())
-        keeper.consider(key, "", replace(SEEN, score=2.0))
+        keeper.consider(key, "", replace(ACCEPTED, score=2.0))
     spool.put("3", png(3))
-    keeper.consider("3", "", replace(SEEN, score=2.0))
+    keeper.consider("3", "", replace(ACCEPTED, score=2.0))
     keeper.close()
     with Inbox(tmp_path, "plate") as inbox:
         assert len(inbox.parts()) == 2
@@ -120,7 +106,7 @@ def test_the_oldest_make_room_for_the_newest(tmp_path: Path) -> None:
     spool, keeper = Spool(settings.spool), Keeper(settings)
     for seed in range(5):
         spool.put(str(seed), png(seed))
-        keeper.consider(str(seed), str(seed), replace(SEEN, score=2.0))
+        keeper.consider(str(seed), str(seed), replace(ACCEPTED, score=2.0))
     keeper.close()
     with Inbox(tmp_path, "plate") as inbox:
         assert [part.name for part in inbox.parts()] == ["3", "4"]

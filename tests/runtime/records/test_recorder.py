@@ -1,5 +1,7 @@
 """What the steps of a server leave and write down, without a server."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,25 +10,11 @@ import pytest
 
 from runtime.geometry.geometry import GeometrySettings
 from runtime.images.spool import Spool
-from runtime.inspections.inspection import Inspection
 from runtime.records.journal import each_record
 from runtime.records.record_settings import RecordFolder, RecordSettings
 from runtime.records.recorder import Recorder, leave_picture
+from tests.parts.inspections import ACCEPTED
 from tests.parts.small import random_image
-
-SEEN = Inspection(
-    product="plate",
-    version=2,
-    score=1.5,
-    threshold=1.0,
-    pixel_threshold=1.0,
-    mean_residual=0.1,
-    regions=(),
-    anomaly_map=None,
-    engine="an engine",
-    transport="",
-    stage_ms={"decode": 1.0, "network": 2.5},
-)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +39,7 @@ def test_picture_and_heat_have_one_size_whatever_the_images(
     recorder.record(
         "1-2-3",
         "request",
-        SEEN,
+        replace(ACCEPTED, score=1.5),
         geometry=geometry,
         patch_maps=np.full((1, rows, columns), 1.0, np.float32),
     )
@@ -65,13 +53,52 @@ def test_picture_and_heat_have_one_size_whatever_the_images(
     assert np.abs(heat.astype(int) - 127).max() <= 1
 
 
+def test_a_line_of_pixels_that_is_too_long_for_a_picture_is_written_down_all_the_same(
+    tmp_path: Path,
+) -> None:
+    settings = RecordSettings(records=tmp_path)
+    settings.to_environment()
+    folder = RecordFolder(tmp_path)
+    image = random_image(1, 70_000)
+    leave_picture(Spool(folder.spool), "1-2-3", image, None)
+    geometry = GeometrySettings(kind="tiles").for_image(1, 70_000)
+    maps = np.ones((geometry.tiles, 37, 37), np.float32)
+    recorder = Recorder(settings)
+    recorder.record("1-2-3", "", ACCEPTED, geometry=geometry, patch_maps=maps)
+    recorder.close()
+    (found,) = each_record(folder.journal)
+    assert found.image_sha256 == hashlib.sha256(image.tobytes()).hexdigest()
+    assert list(folder.pictures.iterdir()) == []
+
+
+def test_the_heat_is_that_of_the_request_whatever_becomes_of_its_memory(tmp_path: Path) -> None:
+    settings = RecordSettings(records=tmp_path)
+    settings.to_environment()
+    folder = RecordFolder(tmp_path)
+    geometry = GeometrySettings(kind="fitted", image_wh=(200, 100)).for_image(100, 200)
+    columns, rows = geometry.grid_wh
+    recorder = Recorder(settings)
+    maps = np.empty((1, rows, columns), np.float32)
+    for number in range(5):
+        leave_picture(Spool(folder.spool), str(number), random_image(100, 200), None)
+        maps[:] = number / 4
+        recorder.record(str(number), "", ACCEPTED, geometry=geometry, patch_maps=maps)
+    maps[:] = 100
+    recorder.close()
+    heats = [
+        int(cv2.imread(str(folder.heat(one.at_s, one.key)), cv2.IMREAD_UNCHANGED).max())
+        for one in each_record(folder.journal)
+    ]
+    assert heats == pytest.approx([0, 32, 64, 96, 127], abs=1)
+
+
 def test_a_part_whose_picture_is_gone_is_written_down_all_the_same(tmp_path: Path) -> None:
     settings = RecordSettings(records=tmp_path)
     settings.to_environment()
     geometry = GeometrySettings().for_image(100, 100)
     recorder = Recorder(settings)
     recorder.record(
-        "1-2-3", "", SEEN, geometry=geometry, patch_maps=np.ones((1, 37, 37), np.float32)
+        "1-2-3", "", ACCEPTED, geometry=geometry, patch_maps=np.ones((1, 37, 37), np.float32)
     )
     recorder.close()
     (found,) = each_record(RecordFolder(tmp_path).journal)

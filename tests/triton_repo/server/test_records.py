@@ -1,16 +1,22 @@
 """A real server that writes down what it inspects."""
 
 import hashlib
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from runtime.client.client import Client
-from runtime.records.journal import each_record
+from runtime.images.decode import ImageArray
+from runtime.records.journal import each_record, read_from, segments
 from runtime.records.record_settings import RecordFolder, RecordSettings
 from tests.parts.command import l2bt
+from tests.parts.private_mounts import command_with_small, with_private_mounts
 from tests.parts.small import png
 from train.data.dataset import Dataset
 from triton_repo.server.server import ServerSettings, TritonServer
@@ -48,6 +54,7 @@ def test_each_answer_has_its_record_with_picture_heat_and_digest(
             assert one.image_wh == (image.shape[1], image.shape[0])
         assert of_file.image_sha256 == hashlib.sha256(png()).hexdigest()
         assert list(folder.spool.iterdir()) == []
+        assert any(one.verdict != "good" for one in records)
         # What is rejected has its picture always; what is accepted, a few times a second.
         for one, (image, found) in zip(records, answers, strict=True):
             if one.verdict == "good":
@@ -66,6 +73,40 @@ def _wait_for(path: Path) -> Path:
             return path
         time.sleep(0.1)
     raise AssertionError(f"{path} did not come")
+
+
+@pytest.mark.slow
+@with_private_mounts
+def test_on_a_full_disk_all_are_answered_what_fits_is_recorded_and_the_log_says_so(
+    repository: Path, defective_image: ImageArray, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = [sys.executable, "-m", "l2bt", "serve", str(repository), "--records", str(small)]
+    command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+    for option in ("log", "state", "token"):
+        command += [f"--{option}-path", str(tmp_path / option)]
+    with subprocess.Popen(
+        command_with_small(small, 256, command), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        events = (json.loads(line) for line in process.stdout)
+        ready = next(event for event in events if event["event"] == "ready")
+        try:
+            with Client(ready["grpc"], transport="grpc", patience_s=0) as client:
+                found = [client.inspect(defective_image, want_map=False) for _ in range(60)]
+            # Nobody else sees the small file system.
+            seen = RecordFolder(Path(f"/proc/{process.pid}/root{small}"))
+            recorded = {one.request_id for one in each_record(seen.journal)}
+            unreadable = sum(read_from(path, 0).unreadable for path, _ in segments(seen.journal))
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert 0 < len(recorded) < len(found)
+    assert recorded <= {one.request_id for one in found}
+    assert unreadable == 0
+    log = (tmp_path / "log").read_text()
+    assert "an inspection is not written down: [Errno 28]" in log
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_server_starts(
