@@ -73,7 +73,7 @@ class GeometryOptions:
     Attributes:
         geometry: "square", the paper's padded and resized square; "fitted", resized too, but to the
             shape that most of the training images have; "joint", which is fitted, and looks once
-            more at twice that size, in four tiles: it finds more, and costs five times as much;
+            more at twice that size, in four tiles: it finds more, in about four times the time;
             "tiles", which keep the image's own resolution; or "auto": fitted, and for the recipe
             "paper" the square.
         image_size: Side of the square, or of a tile, or the longer side of what is fitted, in px;

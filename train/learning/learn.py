@@ -271,7 +271,7 @@ def _why(geometry: GeometrySettings, image_wh: tuple[int, int]) -> str:
     if patch_px >= 2 * geometry.patch_size:
         words += (
             ". Defects much smaller than that are found better with a second look at twice the "
-            "size (geometry joint), which costs five times as much"
+            "size (geometry joint), in about four times the time"
         )
     return words
 
