@@ -26,6 +26,8 @@ _DATABASE = "inbox.sqlite"
 _LAYOUT = 2
 # As many characters of a digest are enough for people to name an image by.
 SHORT = 12
+# Who is named for what nobody has reviewed.
+KEPT_BY = "server"
 _BUSY_S = 30.0
 _COLUMNS = (
     *("sha256", "name", "width", "height", "review", "who", "at", "score", "threshold"),
@@ -225,6 +227,37 @@ class Inbox:
                 f"{beginning!r}; see them with l2bt feedback list {self.product}"
             )
         return found[0]
+
+    def find_kept(self, *, sha256: str, name: str) -> ReviewedPart | None:
+        """The image of an inspection, if it is here.
+
+        Args:
+            sha256: Digest of what was sent; a server that got pixels keeps a file of them, which
+                has another.
+            name: Under which a server keeps it: the request's.
+        """
+        query = "SELECT * FROM parts WHERE sha256 = ? OR (name = ? AND kept IS NOT NULL)"
+        rows = self._rows(query, (sha256, name))
+        return _part_of(rows[0]) if rows else None
+
+    def take_back(self, part: ReviewedPart) -> None:
+        """Take back what was said of an image that a server kept; it stays, and may be said anew.
+
+        Raises:
+            OptionError: No server kept it: remove it instead.
+        """
+        if part.kept is None:
+            raise OptionError(
+                f"{part.name} was added by {part.who}, and kept by no server; remove it instead: "
+                f"l2bt feedback remove {self.product} {part.sha256[:SHORT]}"
+            )
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE parts SET review = NULL, who = ?, boxes = '[]', mask_sha256 = NULL, "
+                "by_chance = 0 WHERE sha256 = ?",
+                (KEPT_BY, part.sha256),
+            )
+        self._remove_files(part.mask_sha256)
 
     def holds(self, content: bytes) -> bool:
         """Whether an image file is there already."""

@@ -12,7 +12,7 @@ import threading
 import time
 
 from runtime.errors import L2BTError
-from runtime.feedback.inbox import Inbox
+from runtime.feedback.inbox import KEPT_BY, Inbox
 from runtime.feedback.keep_settings import KeepSettings
 from runtime.feedback.reviewed_part import Kept
 from runtime.images.spool import Spool
@@ -22,7 +22,6 @@ logger = logging.getLogger("l2bt.feedback")
 
 _SWEEP_EVERY_S = 15.0
 _MOST_WAITING = 32
-_WHO = "server"
 # Some of the parts show what has changed; a line makes hundreds a minute.
 _DRIFTED_EVERY_S = 10.0
 
@@ -112,7 +111,7 @@ class Keeper:
             content,
             name=request_id or key,
             review=None,
-            who=_WHO,
+            who=KEPT_BY,
             score=inspection.score,
             threshold=inspection.threshold,
             version=inspection.version,

@@ -72,12 +72,24 @@ def lay_heat_over(image: ImageArray, anomaly_map: AnomalyMap, pixel_threshold: f
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    strength = np.clip(anomaly_map / max(pixel_threshold, 1e-12) - 0.5, 0, 1).astype(np.float32)
-    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
-    opacity = np.minimum(strength * 2, 0.75)[..., None]
+    colours, opacity = heat_colours(anomaly_map / max(pixel_threshold, 1e-12))
     blended: ImageArray = (image * (1 - opacity) + colours * opacity).astype(np.uint8)
     return blended
+
+
+def heat_colours(relative_map: AnomalyMap) -> tuple[ImageArray, AnomalyMap]:
+    """Colours and opacity of the heat.
+
+    Args:
+        relative_map: (H, W) float32, the anomaly map as a share of the pixel threshold.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and (H, W, 1) float32 from 0 to 1.
+    """
+    strength = np.clip(relative_map - 0.5, 0, 1).astype(np.float32)
+    bgr = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    colours = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return colours, np.minimum(strength * 2, np.float32(0.75))[..., None]
 
 
 def _shrink(image: ImageArray, width_px: int) -> ImageArray:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from runtime.errors import OptionError
 
+DEFAULT_RECORDS = Path("records")
+"""Where the console looks for them."""
 VARIABLE = "L2BT_RECORDS"
 """Environment variable by which a server's processes know where to write."""
 

@@ -70,6 +70,29 @@ def test_what_a_server_kept_is_reviewed_with_what_the_server_saw(inbox: Inbox) -
     assert part.is_false_alarm
 
 
+def test_what_was_said_of_a_kept_image_is_taken_back_and_the_image_stays(inbox: Inbox) -> None:
+    inbox.add(png(), name="request-1", review=None, who="server", kept="rejected", score=2.0)
+    inbox.add(png(), name="request-1", review="defect", who="ada", mask=mask_png())
+    said = inbox.find_kept(sha256="of the pixels", name="request-1")
+    assert said is not None
+    assert (said.review, said.who) == ("defect", "ada")
+    inbox.take_back(said)
+    left = inbox.find(said.sha256)
+    assert (left.review, left.who, left.score, left.mask_sha256) == (None, "server", 2.0, None)
+    assert inbox.content(left) == png()
+    assert inbox.find_kept(sha256=left.sha256, name="another") == left
+
+
+def test_an_image_that_a_person_added_is_found_by_its_digest_alone_and_not_taken_back(
+    inbox: Inbox,
+) -> None:
+    said = inbox.add(png(), name="a.png", review="good", who="ada")
+    assert inbox.find_kept(sha256="of the pixels", name="a.png") is None
+    assert inbox.find_kept(sha256=said.sha256, name="request-1") == said
+    with pytest.raises(OptionError, match="a.png was added by ada.*l2bt feedback remove plate"):
+        inbox.take_back(said)
+
+
 def test_a_removed_image_leaves_nothing_behind(inbox: Inbox) -> None:
     part = inbox.add(png(), name="a.png", review="defect", who="ada", mask=mask_png())
     assert inbox.mask(part) == mask_png()
