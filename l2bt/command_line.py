@@ -16,6 +16,10 @@ _COMMANDS = {
     "engine": ("trt_engines.command:engine", "Build and prove a TensorRT engine."),
     "repository": ("triton_repo.command:repository", "Fill a Triton model repository."),
     "serve": ("triton_repo.command:serve", "Run the Triton server."),
+    "console": (
+        "triton_repo.console.command:console",
+        "Open a web page for the people at the line.",
+    ),
     "ping": ("triton_repo.command:ping", "See whether a server works, by a tiny inspection."),
     "certificates": ("triton_repo.command:certificates", "Make certificates to try TLS with."),
     "doctor": ("triton_repo.command:doctor", "Look over this machine and say what to do."),

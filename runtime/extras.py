@@ -16,7 +16,9 @@ silence_libraries()
 _OPENERS = "l2bt.openers"
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
+    "argon2": "console",
     "cryptography": "security",
+    "fastapi": "console",
     "google": "client",
     "jinja2": "evaluate",
     "matplotlib": "plot",
@@ -28,14 +30,18 @@ _EXTRA_OF = {
     "openvino": "cpu",
     "prometheus_client": "client",
     "psutil": "serve",
+    "pyarrow": "console",
     "pycuda": "tensorrt",
     "scipy": "evaluate",
     "sklearn": "evaluate",
+    "sqlalchemy": "console",
+    "starlette": "console",
     "tensorboard": "log",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
     "tritonclient": "client",
+    "uvicorn": "console",
     "wandb": "log",
 }
 

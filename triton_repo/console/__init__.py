@@ -1,0 +1,1 @@
+"""The console: what people at the line look at, in a browser."""

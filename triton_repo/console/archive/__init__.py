@@ -1,0 +1,1 @@
+"""Every inspection that a server wrote down, in a database."""
