@@ -15,7 +15,7 @@ from runtime.products.card import Calibration, Threshold
 
 # Rates are given in decimal: 1 / 0.01 must not become a hundred and a bit.
 _ROUNDING = 1e-9
-_RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+RATES_SHOWN = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def images_needed(false_alarm_rate: float) -> int:
@@ -31,10 +31,10 @@ def lowest_rate(images: int) -> str:
 
 def possible_rates(images: int) -> str:
     """Which false-alarm rates so many good images can keep, and how many others lack, as text."""
-    can = [f"{rate:g}" for rate in _RATES_SHOWN if images_needed(rate) <= images]
+    can = [f"{rate:g}" for rate in RATES_SHOWN if images_needed(rate) <= images]
     cannot = [
         f"{rate:g} ({images_needed(rate) - images} images missing)"
-        for rate in _RATES_SHOWN
+        for rate in RATES_SHOWN
         if images_needed(rate) > images
     ]
     text = f"with {images} good images --false-alarm-rate can be {lowest_rate(images)} or more"

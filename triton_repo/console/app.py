@@ -17,13 +17,23 @@ from runtime.errors import L2BTError
 from triton_repo.console.api import inspections as api_inspections
 from triton_repo.console.api import metrics, stream
 from triton_repo.console.console import Console
-from triton_repo.console.pages import archive, live, people, pictures, review, sign_in
+from triton_repo.console.pages import (
+    archive,
+    live,
+    people,
+    pictures,
+    products,
+    review,
+    sign_in,
+    thresholds,
+)
 from triton_repo.console.pages.guards import (
     NotAllowedError,
     NotSignedInError,
     comes_from_elsewhere,
 )
 from triton_repo.console.pages.rendering import page
+from triton_repo.console.products.uploaded import MOST_BYTES
 
 logger = logging.getLogger("l2bt.console")
 
@@ -38,7 +48,11 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_ROUTERS = (sign_in, live, pictures, archive, review, people, api_inspections, stream, metrics)
+_ROUTERS = (
+    *(sign_in, live, pictures, archive, review, products, thresholds, people),
+    *(api_inspections, stream, metrics),
+)
+_MOST_BYTES = 2**20
 
 
 def make_app(console: Console) -> FastAPI:
@@ -74,14 +88,30 @@ def make_app(console: Console) -> FastAPI:
 
 
 async def _guard_all(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    if request.method not in ("GET", "HEAD") and comes_from_elsewhere(request):
-        return PlainTextResponse("this was sent by a page of another site", 403, _HEADERS)
+    if request.method not in ("GET", "HEAD"):
+        if comes_from_elsewhere(request):
+            return PlainTextResponse("this was sent by a page of another site", 403, _HEADERS)
+        most_bytes = MOST_BYTES if request.url.path == products.UPLOAD else _MOST_BYTES
+        if (sent := _sent_bytes(request)) is None or sent > most_bytes:
+            # Before anything of it is read, or written to a disk.
+            sentence = (
+                f"this has {'no stated length' if sent is None else f'{sent / 1e6:,.0f} MB'}, and "
+                f"at most {most_bytes / 1e6:,.0f} MB are taken here"
+            )
+            return _say(request, sentence, 413)
     answer = await go_on(request)
     for name, value in _HEADERS.items():
         answer.headers.setdefault(name, value)
     if not request.url.path.startswith("/static/"):
         answer.headers.setdefault("Cache-Control", "no-store")
     return answer
+
+
+def _sent_bytes(request: Request) -> int | None:
+    if "Transfer-Encoding" in request.headers:
+        return None
+    text = request.headers.get("Content-Length", "0")
+    return int(text) if text.isdecimal() else None
 
 
 def _say(request: Request, sentence: str, status: int) -> Response:

@@ -14,6 +14,8 @@ from triton_repo.console.live.server_state import ServerWatch
 from triton_repo.console.people.invitation import Invitation
 from triton_repo.console.people.people import People
 from triton_repo.console.people.sessions import Sessions, Tries
+from triton_repo.console.products.installed import Installed
+from triton_repo.console.products.threshold_preview import EvidenceOfLate
 from triton_repo.console.settings import ConsoleSettings
 
 
@@ -31,6 +33,8 @@ class Console:
         live: The latest inspections and the shift's counters.
         watch: Whether the server works.
         follower: Takes the server's records over.
+        installed: The products of the server's repository.
+        evidence: What is known of their scores.
     """
 
     settings: ConsoleSettings
@@ -42,6 +46,8 @@ class Console:
     live: Live
     watch: ServerWatch
     follower: Follower
+    installed: Installed
+    evidence: EvidenceOfLate
 
 
 @contextmanager
@@ -58,6 +64,7 @@ def open_console(settings: ConsoleSettings) -> Iterator[Console]:
         stack.callback(engine.dispose)
         inspections = Inspections(engine)
         people = People(engine)
+        installed = Installed(settings.repository)
         live = Live(inspections, settings.shift_starts)
         watch = stack.enter_context(ServerWatch(settings.metrics))
         stack.enter_context(Retention(inspections, keep_days=settings.keep_days))
@@ -73,4 +80,6 @@ def open_console(settings: ConsoleSettings) -> Iterator[Console]:
             live=live,
             watch=watch,
             follower=follower,
+            installed=installed,
+            evidence=EvidenceOfLate(inspections, installed),
         )

@@ -11,6 +11,7 @@ from runtime.client.access import check_address
 from runtime.errors import OptionError
 from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from runtime.records.record_settings import DEFAULT_RECORDS, RecordFolder
+from triton_repo.configuration.build import DEFAULT_REPOSITORY
 from triton_repo.server.hosts import ListeningHost
 
 _LARGEST_PORT = 65535
@@ -26,6 +27,7 @@ class ConsoleSettings:
         archive: File of the archive, or the URL of a database, such as
             postgresql+psycopg://user@host/name; archive.sqlite in the folder of the records by
             default.
+        repository: Model repository of the server, whose products are shown and changed.
         inboxes: Folder of all products' inboxes, for what people say of parts.
         metrics: host:port of the server's metrics, which say whether it works and whether parts
             have drifted.
@@ -40,6 +42,7 @@ class ConsoleSettings:
 
     records: Path = DEFAULT_RECORDS
     archive: str | None = None
+    repository: Path = DEFAULT_REPOSITORY
     inboxes: Path = DEFAULT_INBOXES
     metrics: str = "127.0.0.1:8002"
     host: str = "127.0.0.1"

@@ -43,7 +43,11 @@ def recording_server(tiny_exported: ExportedModel, records: RecordFolder) -> Ite
 
 @pytest.fixture(scope="module")
 def console(recording_server: TritonServer, records: RecordFolder) -> Iterator[RunningConsole]:
-    running = RunningConsole(records.folder, recording_server.metrics_address)
+    running = RunningConsole(
+        records.folder,
+        recording_server.metrics_address,
+        options=("--repository", str(records.folder / "models")),
+    )
     yield running
     running.end()
 
@@ -61,9 +65,14 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
     settings.to_environment()
     folder = RecordFolder(tmp_path / "records")
     journal = Journal(folder.journal, limit_bytes=10**9)
-    # Nobody answers at this port; the pages say so.
     with open_console(
-        ConsoleSettings(records=folder.folder, inboxes=tmp_path / "inboxes", metrics="127.0.0.1:9")
+        ConsoleSettings(
+            records=folder.folder,
+            inboxes=tmp_path / "inboxes",
+            repository=tmp_path / "models",
+            # Nobody answers at this port; the pages say so.
+            metrics="127.0.0.1:9",
+        )
     ) as console:
         yield Pages(console, journal)
     journal.close()

@@ -4,7 +4,7 @@ import json
 import threading
 from dataclasses import asdict, replace
 
-import httpx
+import httpx2 as httpx
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families

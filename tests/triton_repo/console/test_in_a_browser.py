@@ -24,6 +24,9 @@ PATHS = (
     "/archive?verdict=review",
     "/inspections/1",
     "/review",
+    "/products",
+    "/products/plate",
+    "/products/plate/threshold",
     "/people",
     "/password",
     "/api",
@@ -122,7 +125,7 @@ def test_the_keyboard_alone_leads_to_every_page(shown: RunningConsole, window: W
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Live").wait_for(state="attached")
-    for words in ("Archive", "Review", "People", "API", "Live"):
+    for words in ("Archive", "Review", "Products", "People", "API", "Live"):
         _go_to(page, words)
         page.keyboard.press("Enter")
         expect(page.locator('nav [aria-current="page"]')).to_have_text(words)
@@ -201,6 +204,36 @@ def test_an_operator_goes_through_parts_by_keys_and_boxes_and_the_product_can_le
     expect(status).to_contain_text("left for later")
     if left > 2:
         assert page.locator("#part .look img").first.get_attribute("src") != at_first
+    assert window.is_quiet(), (window.errors, window.elsewhere)
+
+
+def test_an_engineer_sees_what_a_threshold_does_before_it_is_served(
+    shown: RunningConsole, window: Watched, recording_server: TritonServer, small_dataset: Dataset
+) -> None:
+    page = window.page
+    window.sign_in(shown.address)
+    page.get_by_role("link", name="Products").click()
+    page.get_by_role("link", name="plate").click()
+    page.get_by_role("link", name="Change the threshold").click()
+    recorded = page.locator('[data-preview="recorded"]')
+    number = page.get_by_label("Threshold", exact=True)
+    slider = page.get_by_label("Threshold, as a slider")
+    slider.focus()
+    page.wait_for_load_state()
+    page.keyboard.press("Home")
+    expect(recorded).to_contain_text("100.00 %")
+    page.keyboard.press("End")
+    expect(recorded).to_contain_text("0.00 %")
+    wished = float(number.input_value())
+    page.get_by_role("button", name="Apply as a new version").first.click()
+    expect(page.get_by_role("heading", name="plate")).to_be_visible()
+    defective = small_dataset.test[-1].pixels()
+    found = _inspect(recording_server, defective)
+    assert found.verdict == "good"
+    assert found.threshold == pytest.approx(wished, rel=1e-5)
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    assert _inspect(recording_server, defective).verdict == "defective"
     assert window.is_quiet(), (window.errors, window.elsewhere)
 
 

@@ -269,6 +269,32 @@ class Inspections:
             row = connection.execute(query).mappings().first()
         return None if row is None else dict(row)
 
+    def scores(self, product: str, versions: Sequence[int], *, most: int = 100_000) -> list[float]:
+        """Scores that these versions of a product gave, the newest first."""
+        columns = INSPECTIONS.c
+        query = select(columns.score).where(
+            columns.product == product, columns.version.in_(versions)
+        )
+        query = query.order_by(columns.at_s.desc()).limit(most)
+        with self._engine.connect() as connection:
+            return [float(score) for score in connection.scalars(query)]
+
+    def reviewed(
+        self, product: str, versions: Sequence[int], review: Review, *, most: int = 5000
+    ) -> list[Row]:
+        """Number, time and score of what a person says this of, by rising score."""
+        columns = INSPECTIONS.c
+        query = select(columns.number, columns.at_s, columns.score, columns.product)
+        query = query.where(
+            columns.review == review,
+            columns.product == product,
+            columns.version.in_(versions),
+        )
+        query = query.order_by(columns.reviewed_at_s.desc()).limit(most)
+        with self._engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return sorted(rows, key=lambda row: float(row["score"]))
+
     def forget_before(self, at_s: float, *, most: int = 5000) -> int:
         """Remove inspections older than a time, some at once; how many were removed."""
         oldest = select(INSPECTIONS.c.number).where(INSPECTIONS.c.at_s < at_s).limit(most)

@@ -59,6 +59,7 @@ INSPECTIONS = Table(
     Index("inspections_of_both", "product", "verdict", "at_s", "score"),
     Index("inspections_to_review", "to_review", "at_s"),
     Index("inspections_reviewed", "reviewed_by", "reviewed_at_s"),
+    Index("inspections_reviewed_as", "review", "product"),
     # No number is given again to another inspection.
     sqlite_autoincrement=True,
 )

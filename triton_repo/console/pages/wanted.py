@@ -11,6 +11,7 @@ from triton_repo.console.archive.inspections import Verdict, Wanted
 
 # A field of a form that was left empty says nothing.
 _EmptyIsNone = BeforeValidator(lambda value: None if value == "" else value)
+OptionalNumber = Annotated[float | None, _EmptyIsNone]
 
 
 def read_wanted(

@@ -1,0 +1,111 @@
+"""The server's products: what is served, and serving something else."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from runtime.errors import L2BTError
+from runtime.products.store import changes as change_products
+from triton_repo.console.console import Console
+from triton_repo.console.pages.guards import Asked, ChangingEngineer, Viewer
+from triton_repo.console.pages.rendering import page
+from triton_repo.console.people.sessions import Session
+from triton_repo.console.products.installed import Product
+from triton_repo.console.products.uploaded import add_uploaded
+
+UPLOAD = "/products/upload"
+_MOST_FILES = 50
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/products")
+def show_products(console: Asked, session: Viewer) -> Response:
+    """All products."""
+    missing, products, keys = "", list[Product](), tuple[str, ...]()
+    try:
+        products, keys = console.installed.all(), console.installed.keys()
+    except L2BTError as error:
+        missing = f"{error}; name the server's repository with l2bt console --repository"
+    return page(
+        "products",
+        session=session,
+        products=products,
+        keys=keys,
+        drift=console.watch.state.drift,
+        missing=missing,
+    )
+
+
+@router.post(UPLOAD)
+async def upload(request: Request, console: Asked, session: ChangingEngineer) -> Response:
+    """Add a bundle as a product's next version, which is not yet active."""
+    # Who asks is known before any of it is read: the page's secret comes in a header.
+    async with request.form(max_files=_MOST_FILES) as form:
+        files = [
+            (one.filename or "", one.file)
+            for one in form.getlist("files")
+            if isinstance(one, UploadFile)
+        ]
+        name, version = await run_in_threadpool(
+            lambda: add_uploaded(console.installed.store(), files)
+        )
+    note = f"added version {version} of {name}"
+    await run_in_threadpool(console.people.note, session.person.name, note)
+    return Response(status_code=204, headers={"HX-Redirect": f"/products/{name}"})
+
+
+@router.get("/products/{name}")
+def show_product(name: str, console: Asked, session: Viewer) -> Response:
+    """One product with its versions."""
+    return _one(console, session, name)
+
+
+@router.post("/products/{name}/activate")
+def activate(
+    name: str, console: Asked, session: ChangingEngineer, version: Annotated[int, Form()]
+) -> Response:
+    """Serve a version from the next request on."""
+    try:
+        change_products.activate(console.installed.store(), name, version)
+    except L2BTError as error:
+        return _one(console, session, name, error=str(error))
+    return _changed(console, session, name, f"activated version {version} of {name}")
+
+
+@router.post("/products/{name}/roll-back")
+def roll_back(name: str, console: Asked, session: ChangingEngineer) -> Response:
+    """Serve the version again that was active before."""
+    try:
+        version = change_products.roll_back(console.installed.store(), name)
+    except L2BTError as error:
+        return _one(console, session, name, error=str(error))
+    return _changed(console, session, name, f"rolled {name} back to version {version}")
+
+
+@router.post("/products/{name}/retire")
+def retire(name: str, console: Asked, session: ChangingEngineer) -> Response:
+    """Serve a product no longer; its versions stay."""
+    try:
+        change_products.retire(console.installed.store(), name)
+    except L2BTError as error:
+        return _one(console, session, name, error=str(error))
+    return _changed(console, session, name, f"retired {name}")
+
+
+def _changed(console: Console, session: Session, name: str, note: str) -> Response:
+    console.people.note(session.person.name, note)
+    return RedirectResponse(f"/products/{name}", 303)
+
+
+def _one(console: Console, session: Session, name: str, *, error: str = "") -> Response:
+    return page(
+        "products/one",
+        session=session,
+        status=400 if error else 200,
+        product=console.installed.one(name),
+        drift=console.watch.state.drift.get(name),
+        error=error,
+    )

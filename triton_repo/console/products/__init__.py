@@ -1,0 +1,1 @@
+"""What the server's products are, what another threshold or area would do, and changing them."""
