@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from triton_repo.console.archive.database import open_database
 from triton_repo.console.archive.follow import Follower
 from triton_repo.console.archive.inspections import Inspections
+from triton_repo.console.archive.pauses import Pauses
 from triton_repo.console.archive.retention import Retention
 from triton_repo.console.live.live import Live
 from triton_repo.console.live.server_state import ServerWatch
@@ -26,6 +27,7 @@ class Console:
     Attributes:
         settings: What it was started with.
         inspections: The archive's.
+        pauses: Of the line.
         people: Who may sign in.
         sessions: Who has.
         tries: Wrong passwords of late.
@@ -39,6 +41,7 @@ class Console:
 
     settings: ConsoleSettings
     inspections: Inspections
+    pauses: Pauses
     people: People
     sessions: Sessions
     tries: Tries
@@ -73,6 +76,7 @@ def open_console(settings: ConsoleSettings) -> Iterator[Console]:
         yield Console(
             settings=settings,
             inspections=inspections,
+            pauses=Pauses(engine),
             people=people,
             sessions=Sessions(engine),
             tries=Tries(),

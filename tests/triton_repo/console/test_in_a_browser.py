@@ -23,6 +23,7 @@ PATHS = (
     "/archive?view=gallery",
     "/archive?verdict=review",
     "/inspections/1",
+    "/defects",
     "/review",
     "/products",
     "/products/plate",
@@ -125,7 +126,7 @@ def test_the_keyboard_alone_leads_to_every_page(shown: RunningConsole, window: W
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Live").wait_for(state="attached")
-    for words in ("Archive", "Review", "Products", "People", "API", "Live"):
+    for words in ("Archive", "Defects", "Review", "Products", "People", "API", "Live"):
         _go_to(page, words)
         page.keyboard.press("Enter")
         expect(page.locator('nav [aria-current="page"]')).to_have_text(words)
@@ -235,6 +236,28 @@ def test_an_engineer_sees_what_a_threshold_does_before_it_is_served(
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
     assert _inspect(recording_server, defective).verdict == "defective"
     assert window.is_quiet(), (window.errors, window.elsewhere)
+
+
+def test_while_the_line_pauses_parts_are_counted_apart_and_everybody_sees_why(
+    shown: RunningConsole, window: Watched, recording_server: TritonServer, small_dataset: Dataset
+) -> None:
+    page = window.page
+    window.sign_in(shown.address)
+    before = _count(page, "inspected")
+    page.get_by_text("Pause or resume").click()
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("say in 1 to 200 why the line pauses")
+    page.get_by_label("Why").fill("cleaning the lens")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".pause")).to_contain_text(f"by {NAME}: cleaning the lens")
+    _inspect(recording_server, small_dataset.test[-1].pixels())
+    expect(page.locator('[data-count="paused"]')).to_have_text("1", timeout=SOON_MS)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".pause")).to_be_hidden()
+    _inspect(recording_server, small_dataset.test[-1].pixels())
+    expect(page.locator('[data-count="inspected"]')).to_have_text(str(before + 1), timeout=SOON_MS)
+    # A refusal is an answer that the browser notes, too.
+    assert [one for one in window.errors if "400" not in one] == []
 
 
 def test_heat_that_was_not_kept_is_said_to_be_missing(

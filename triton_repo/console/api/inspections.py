@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from triton_repo.console.archive.inspections import Place, Row
+from triton_repo.console.archive.inspections import PAUSED, Place, Row
 from triton_repo.console.pages.guards import Asked, Viewer
 from triton_repo.console.pages.rendering import page
 from triton_repo.console.pages.wanted import AskedFor
@@ -49,6 +49,7 @@ class InspectionAnswer(BaseModel):
     review: Literal["good", "defect"] | None = Field(description="What a person says of it.")
     reviewed_by: str | None
     reviewed_at_s: float | None
+    is_paused: bool = Field(description="Whether it was inspected while the line paused.")
 
 
 class InspectionsAnswer(BaseModel):
@@ -66,6 +67,8 @@ class CountersAnswer(BaseModel):
     good: int
     review: int
     defective: int
+    while_paused: int = Field(description="Inspections during pauses, which count nowhere else.")
+    is_paused: bool
     rate_hz: float = Field(description="Inspections a second over the last ten.")
     latency_p50_ms: float
     latency_p99_ms: float
@@ -118,6 +121,8 @@ def show_counters(console: Asked, session: Viewer) -> CountersAnswer:
         good=moment.counts.get("good", 0),
         review=moment.counts.get("review", 0),
         defective=moment.counts.get("defective", 0),
+        while_paused=moment.counts.get(PAUSED, 0),
+        is_paused=console.pauses.now() is not None,
         rate_hz=moment.rate_hz,
         latency_p50_ms=moment.p50_ms,
         latency_p99_ms=moment.p99_ms,

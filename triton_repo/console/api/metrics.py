@@ -35,7 +35,7 @@ class _Collector:
         moment, state = self._console.live.moment(), self._console.watch.state
         shift = core.GaugeMetricFamily(
             "l2bt_console_shift_inspections",
-            "Inspections since the shift began, by verdict.",
+            "Inspections since the shift began, by verdict; those of pauses as paused.",
             labels=["verdict"],
         )
         for verdict, count in sorted(moment.counts.items()):
@@ -51,6 +51,7 @@ class _Collector:
         yield latency
         for name, words, value in (
             ("rate_hz", "Inspections a second over the last ten.", moment.rate_hz),
+            ("paused", "1 while the line pauses.", float(self._console.pauses.now() is not None)),
             ("server_works", "1 if the server answers.", float(state.works)),
             (
                 "records_wait",

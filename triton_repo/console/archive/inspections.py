@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -12,11 +12,14 @@ from runtime.errors import OptionError
 from runtime.feedback.keep_settings import BORDERLINE_SHARE
 from runtime.feedback.reviewed_part import Box, Review
 from runtime.records.record import InspectionRecord
+from triton_repo.console.archive.pauses import times_paused
 from triton_repo.console.archive.tables import INSPECTIONS, SEGMENTS
 
 Row: TypeAlias = Mapping[str, Any]
 Verdict: TypeAlias = Literal["good", "review", "defective"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PAUSED = "paused"
+"""What those are counted as that were inspected while the line paused."""
 PAGE = 60
 """Inspections on a page."""
 
@@ -131,8 +134,10 @@ class Inspections:
         Returns:
             What is in the archive now.
         """
-        rows = [_row_of(record) for record in records]
         with self._engine.begin() as connection:
+            times_s = [record.at_s for record in records]
+            paused = times_paused(connection, min(times_s), max(times_s)) if times_s else []
+            rows = [_row_of(record, paused) for record in records]
             changed = connection.execute(
                 update(SEGMENTS).where(SEGMENTS.c.name == segment).values(read_bytes=read_bytes)
             )
@@ -207,14 +212,14 @@ class Inspections:
         return dict(row)
 
     def count(self, *, since_s: float) -> dict[str, int]:
-        """How many there are by verdict, from a time on."""
-        counts: dict[str, int] = {}
+        """How many there are by verdict, from a time on; those of pauses as "paused"."""
+        columns = INSPECTIONS.c
+        query = select(columns.is_paused, columns.verdict, func.count())
+        query = query.where(columns.at_s >= since_s).group_by(columns.is_paused, columns.verdict)
+        counts = dict.fromkeys((*VERDICTS, PAUSED), 0)
         with self._engine.connect() as connection:
-            for verdict in VERDICTS:
-                query = select(func.count()).where(
-                    INSPECTIONS.c.verdict == verdict, INSPECTIONS.c.at_s >= since_s
-                )
-                counts[verdict] = int(connection.scalar(query) or 0)
+            for is_paused, verdict, count in connection.execute(query):
+                counts[PAUSED if is_paused else verdict] += int(count)
         return counts
 
     def count_to_review(self) -> int:
@@ -295,6 +300,35 @@ class Inspections:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return sorted(rows, key=lambda row: float(row["score"]))
 
+    def find_defects(self, wanted: Wanted, *, most: int = 10_000) -> tuple[list[Row], int]:
+        """Rejected parts with where their defects lie, and how many others were overruled.
+
+        Those of pauses are left out, and those that a person calls good.
+
+        Args:
+            wanted: Which; its verdict does not count.
+            most: At most so many, the newest.
+        """
+        columns = INSPECTIONS.c
+        asked = replace(wanted, verdict="defective").conditions()
+        asked.append(columns.is_paused.is_(False))
+        is_overruled = columns.review == "good"
+        query = select(
+            columns.number,
+            columns.at_s,
+            columns.key,
+            columns.regions,
+            columns.boxes,
+            columns.width_px,
+            columns.height_px,
+        )
+        query = query.where(*asked, columns.review.is_(None) | ~is_overruled)
+        query = query.order_by(columns.at_s.desc()).limit(most)
+        overruled = select(func.count()).where(*asked, is_overruled)
+        with self._engine.connect() as connection:
+            rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
+            return rows, int(connection.scalar(overruled) or 0)
+
     def forget_before(self, at_s: float, *, most: int = 5000) -> int:
         """Remove inspections older than a time, some at once; how many were removed."""
         oldest = select(INSPECTIONS.c.number).where(INSPECTIONS.c.at_s < at_s).limit(most)
@@ -305,8 +339,9 @@ class Inspections:
             return int(found.rowcount)
 
 
-def _row_of(record: InspectionRecord) -> dict[str, Any]:
+def _row_of(record: InspectionRecord, paused: Sequence[tuple[float, float]]) -> dict[str, Any]:
     row = asdict(record)
+    row["is_paused"] = any(began_s <= record.at_s < ended_s for began_s, ended_s in paused)
     row["width_px"], row["height_px"] = row.pop("image_wh")
     row["regions"] = msgspec.to_builtins(record.regions)
     row["to_review"] = _wants_a_look(row)
@@ -314,7 +349,8 @@ def _row_of(record: InspectionRecord) -> dict[str, Any]:
 
 
 def _wants_a_look(row: Row) -> bool:
-    return bool(row["verdict"] != "good" or row["score"] > BORDERLINE_SHARE * row["threshold"])
+    is_near = row["verdict"] != "good" or row["score"] > BORDERLINE_SHARE * row["threshold"]
+    return bool(is_near and not row["is_paused"])
 
 
 def _one(number: int) -> Select[Any]:

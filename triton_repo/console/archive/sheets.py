@@ -13,7 +13,7 @@ _AT_ONCE = 2000
 COLUMNS = (
     *("number", "time", "product", "version", "verdict", "score", "threshold"),
     *("review_threshold", "mean_residual", "regions", "width_px", "height_px", "image_sha256"),
-    *("engine", "request_id", "latency_ms", "review", "reviewed_by"),
+    *("engine", "request_id", "latency_ms", "review", "reviewed_by", "is_paused"),
 )
 
 
@@ -49,6 +49,7 @@ def as_parquet(rows: Iterable[dict[str, Any]]) -> bytes:
         **dict.fromkeys(("number", "version", "regions", "width_px", "height_px"), number),
         **dict.fromkeys(("score", "threshold", "review_threshold", "mean_residual"), real),
         "latency_ms": real,
+        "is_paused": arrow.bool_(),
         "time": arrow.timestamp("ms", "UTC"),
     }
     schema = arrow.schema([(name, kinds[name]) for name in COLUMNS])

@@ -51,6 +51,8 @@ INSPECTIONS = Table(
     Column("boxes", JSON),
     # Whether a person should look: rejected or borderline, and not reviewed yet.
     Column("to_review", Boolean, nullable=False),
+    # Whether it was inspected while the line paused.
+    Column("is_paused", Boolean, nullable=False),
     # The newest of a product, of a verdict, or of both; the score stands in each, so that a search
     # by score looks at the index alone.
     Index("inspections_by_time", "at_s", "score"),
@@ -70,6 +72,17 @@ SEGMENTS = Table(
     METADATA,
     Column("name", String(80), primary_key=True),
     Column("read_bytes", BigInteger, nullable=False),
+)
+
+PAUSES = Table(
+    "pauses",
+    METADATA,
+    Column("number", _NUMBER, primary_key=True, autoincrement=True),
+    Column("began_at_s", Float(53), nullable=False),
+    Column("began_by", String(100), nullable=False),
+    Column("why", String(200), nullable=False),
+    Column("ended_at_s", Float(53)),
+    Column("ended_by", String(100)),
 )
 
 PEOPLE = Table(

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
-from triton_repo.console.archive.inspections import Inspections, Row
+from triton_repo.console.archive.inspections import PAUSED, Inspections, Row
 from triton_repo.console.live.shift import shift_start
 
 _RATE_OVER_S = 10.0
@@ -26,7 +26,7 @@ class Moment:
         number: Rises with each change.
         latest: The latest inspection; None before the first.
         recent: The latest ones, the newest first.
-        counts: Of the shift, by verdict.
+        counts: Of the shift, by verdict; those of pauses as "paused".
         shift_began: When.
         rate_hz: Inspections a second over the last ten.
         p50_ms: Median time in the server, of the last thousand.
@@ -44,8 +44,8 @@ class Moment:
 
     @property
     def inspected(self) -> int:
-        """Inspections of the shift."""
-        return sum(self.counts.values())
+        """Inspections of the shift, without those of pauses."""
+        return sum(self.counts.values()) - self.counts.get(PAUSED, 0)
 
 
 class Live:
@@ -78,7 +78,7 @@ class Live:
                 self._latencies.append(row["latency_ms"])
                 self._times.append(row["at_s"])
                 if row["at_s"] >= began_s:
-                    self._counts[row["verdict"]] += 1
+                    self._counts[PAUSED if row["is_paused"] else row["verdict"]] += 1
             self._number += 1
             waiting = list(self._changed.items())
         for event, loop in waiting:

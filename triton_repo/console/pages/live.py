@@ -3,16 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from triton_repo.console.archive.inspections import Row
 from triton_repo.console.console import Console
 from triton_repo.console.live.live import Moment
-from triton_repo.console.pages.guards import Asked, StillSignedIn, Viewer
+from triton_repo.console.pages.guards import Asked, ChangingOperator, StillSignedIn, Viewer
 from triton_repo.console.pages.rendering import fragment, page
 
 router = APIRouter(include_in_schema=False)
@@ -54,10 +54,31 @@ async def stream(
     yield ServerSentEvent(event="signed-out", raw_data="")
 
 
+@router.post("/live/pause")
+def pause(
+    console: Asked, session: ChangingOperator, why: Annotated[str, Form(max_length=1000)] = ""
+) -> Response:
+    """Pause: what is inspected from now on is marked, and counted apart."""
+    begun = console.pauses.begin(session.person.name, why)
+    console.people.note(session.person.name, f"paused: {begun.why}")
+    console.live.tell(())
+    return Response(status_code=204)
+
+
+@router.post("/live/resume")
+def resume(console: Asked, session: ChangingOperator) -> Response:
+    """Resume."""
+    ended = console.pauses.end(session.person.name)
+    console.people.note(session.person.name, f"resumed after: {ended.why}")
+    console.live.tell(())
+    return Response(status_code=204)
+
+
 def _parts(console: Console, moment: Moment) -> dict[str, str]:
     picture = next(_with_pictures(console, moment), None)
     state: dict[str, Any] = {"moment": moment, "server": console.watch.state}
     return {
+        "pause": fragment("live/pause", pause=console.pauses.now()),
         "verdict": fragment("live/verdict", row=moment.latest),
         "picture": fragment("live/picture", row=picture),
         "counters": fragment("live/counters", **state),
