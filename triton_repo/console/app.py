@@ -19,6 +19,7 @@ from triton_repo.console.api import metrics, stream
 from triton_repo.console.console import Console
 from triton_repo.console.pages import (
     archive,
+    areas,
     defects,
     live,
     people,
@@ -50,7 +51,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _ROUTERS = (
-    *(sign_in, live, pictures, archive, defects, review, products, thresholds, people),
+    *(sign_in, live, pictures, archive, defects, review, products, thresholds, areas, people),
     *(api_inspections, stream, metrics),
 )
 _MOST_BYTES = 2**20

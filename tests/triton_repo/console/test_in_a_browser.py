@@ -28,6 +28,7 @@ PATHS = (
     "/products",
     "/products/plate",
     "/products/plate/threshold",
+    "/products/plate/area",
     "/people",
     "/password",
     "/api",
@@ -235,6 +236,38 @@ def test_an_engineer_sees_what_a_threshold_does_before_it_is_served(
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
     assert _inspect(recording_server, defective).verdict == "defective"
+    assert window.is_quiet(), (window.errors, window.elsewhere)
+
+
+def test_an_area_is_drawn_on_a_picture_and_served(
+    shown: RunningConsole, window: Watched, recording_server: TritonServer, small_dataset: Dataset
+) -> None:
+    page = window.page
+    window.sign_in(shown.address)
+    page.goto(f"{shown.address}/products/plate/area")
+    said = page.locator("#drawn [role=status]")
+    expect(said).to_contain_text("Looked at everywhere")
+    picture = page.get_by_alt_text("plate, on which the area is drawn")
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
+    edges = picture.bounding_box()
+    assert edges is not None
+    page.get_by_label("to ignore", exact=True).check()
+    for x, y in ((0, 0), (1, 0), (1, 1)):
+        picture.click(position={"x": x * (edges["width"] - 1), "y": y * (edges["height"] - 1)})
+        if (x, y) != (1, 1):
+            expect(said).to_contain_text("corners; expected at least 3")
+    expect(said).to_contain_text("Looked at 50.")
+    page.get_by_role("button", name="Undo a corner").click()
+    expect(said).to_contain_text("corners; expected at least 3")
+    picture.click(position={"x": edges["width"] - 1, "y": edges["height"] - 1})
+    expect(said).to_contain_text("Looked at 50.")
+    page.get_by_role("button", name="Save as a new version").click()
+    expect(page.get_by_text("looked at 50.")).to_be_visible()
+    found = _inspect(recording_server, small_dataset.test[-1].pixels())
+    assert found.anomaly_map is not None
+    assert found.anomaly_map[10, 350] == 0
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_text("looked at everywhere")).to_be_visible()
     assert window.is_quiet(), (window.errors, window.elsewhere)
 
 

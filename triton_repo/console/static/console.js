@@ -17,11 +17,14 @@ document.addEventListener("htmx:afterRequest", (event) => {
 });
 
 // A stream that breaks is taken up again by itself; meanwhile nobody shall take the page for live.
+let isStreamBroken = false;
 document.addEventListener("htmx:sseError", () => {
+  isStreamBroken = true;
   say("The console does not answer; what stands here is not live. It is tried again.");
 });
 document.addEventListener("htmx:sseOpen", () => {
-  say("");
+  if (isStreamBroken) say("");
+  isStreamBroken = false;
 });
 document.addEventListener("htmx:sseMessage", (event) => {
   if (event.detail.type === "signed-out") location.reload();
