@@ -1,8 +1,10 @@
 """What other programs get from the console."""
 
 import json
+import re
 import threading
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -12,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.parts.console import PASSWORD, Pages
 from tests.parts.records import record
 from triton_repo.console.app import make_app
+from triton_repo.python_models.metrics import DRIFT, INSPECTIONS, REJECTS
 
 
 def test_a_program_pages_through_inspections_with_a_token(pages: Pages) -> None:
@@ -136,3 +139,19 @@ def test_the_openapi_page_describes_what_there_is(pages: Pages) -> None:
     }
     page = viewer.get("/api").text
     assert all(path.split("{")[0] in page for path in described["paths"])
+
+
+def test_the_dashboard_for_grafana_asks_for_what_is_told_and_nothing_else(pages: Pages) -> None:
+    path = Path(__file__).parents[3] / "triton_repo" / "deploy" / "grafana.json"
+    panels = json.loads(path.read_text())["panels"]
+    asked = {
+        name
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"l2bt_\w+", target["expr"])
+    }
+    pages.write(record(0))
+    told = set(re.findall(r"^l2bt_\w+", pages.visitor("viewer").get("/metrics").text, re.MULTILINE))
+    assert {name for name in asked if name.startswith("l2bt_console_")} == told
+    assert asked - told == {INSPECTIONS, REJECTS, DRIFT}
+    assert len({panel["id"] for panel in panels}) == len(panels)
