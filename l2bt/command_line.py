@@ -101,6 +101,10 @@ _BENCHMARKS = {
         "load.endurance.soak:soak",
         "Requests to a real server for long: wrong, lost, memory.",
     ),
+    "console": (
+        "load.console:console",
+        "The console over a large archive, and how soon a verdict is shown.",
+    ),
     "faults": (
         "load.endurance.faults:faults",
         "Kill parts of a server under load, again and again.",

@@ -16,6 +16,7 @@ silence_libraries()
 _OPENERS = "l2bt.openers"
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
+    "alembic": "console",
     "argon2": "console",
     "cryptography": "security",
     "fastapi": "console",

@@ -60,7 +60,7 @@ def open_console(settings: ConsoleSettings) -> Iterator[Console]:
     Raises:
         OptionError: The folder of records or the archive cannot be opened, or another console reads
             there.
-        ModelError: The archive is of another layout.
+        ModelError: A later version wrote the archive.
     """
     with ExitStack() as stack:
         engine = open_database(settings.database)

@@ -1,5 +1,6 @@
 """Running the console's pages."""
 
+import logging
 import socket
 from typing import Any
 
@@ -17,7 +18,7 @@ def serve_console(settings: ConsoleSettings) -> None:
 
     Raises:
         OptionError: The port is taken, or what the console needs cannot be opened.
-        ModelError: The archive is of another layout.
+        ModelError: A later version wrote the archive.
     """
     uvicorn: Any = require("uvicorn")
     from triton_repo.console.app import make_app
@@ -25,6 +26,7 @@ def serve_console(settings: ConsoleSettings) -> None:
     with _listen(settings) as listening, open_console(settings) as console:
         address = _address(settings, listening.getsockname()[1])
         _say(console, address)
+        logging.getLogger("uvicorn.error").addFilter(_is_no_stream_that_ends)
         config = uvicorn.Config(
             make_app(console),
             log_level="warning",
@@ -37,6 +39,11 @@ def serve_console(settings: ConsoleSettings) -> None:
             ssl_keyfile=settings.tls_key,
         )
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_no_stream_that_ends(record: logging.LogRecord) -> bool:
+    # Live pages are open when a console is ended, and that is no error.
+    return "timeout graceful shutdown exceeded" not in record.getMessage()
 
 
 def _listen(settings: ConsoleSettings) -> socket.socket:

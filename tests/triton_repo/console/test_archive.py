@@ -16,6 +16,8 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +30,7 @@ from triton_repo.console.archive.database import open_database
 from triton_repo.console.archive.follow import Follower
 from triton_repo.console.archive.inspections import Inspections, Place, Wanted
 from triton_repo.console.archive.sheets import as_csv, as_parquet, each_row
+from triton_repo.console.archive.tables import METADATA
 
 
 def _follow_until_killed(archive: Path, journal: Path) -> None:
@@ -220,10 +223,19 @@ def test_what_is_no_archive_is_refused_with_its_name(tmp_path: Path) -> None:
     later = tmp_path / "later.sqlite"
     open_database(str(later)).dispose()
     with sqlite3.connect(later) as database:
-        database.execute("UPDATE layouts SET layout = 99")
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
-    with pytest.raises(ModelError, match="layout 99; this version reads"):
+    with pytest.raises(ModelError, match="revision 9999, which this version does not know"):
         open_database(str(later))
+
+
+def test_an_archive_that_was_brought_up_to_date_has_the_tables_of_this_version(
+    tmp_path: Path,
+) -> None:
+    engine = open_database(str(tmp_path / "archive.sqlite"))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
 
 
 def test_without_a_folder_of_records_the_console_says_where_it_comes_from(tmp_path: Path) -> None:

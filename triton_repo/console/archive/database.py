@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, insert, select
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from runtime.errors import ModelError, OptionError
-from triton_repo.console.archive.tables import LAYOUT, LAYOUTS, METADATA
 
 _BUSY_S = 5.0
 
@@ -21,7 +24,7 @@ def open_database(place: str) -> Engine:
 
     Raises:
         OptionError: It cannot be opened.
-        ModelError: It is of another layout.
+        ModelError: A later version wrote it.
     """
     is_file = "://" not in place
     if is_file:
@@ -31,22 +34,38 @@ def open_database(place: str) -> Engine:
         engine = create_engine(url, **({"connect_args": {"timeout": _BUSY_S}} if is_file else {}))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        METADATA.create_all(engine)
-        with engine.begin() as connection:
-            found = connection.scalar(select(LAYOUTS.c.layout))
-            if found is None:
-                connection.execute(insert(LAYOUTS).values(layout=LAYOUT))
+        _bring_up_to_date(engine, place)
     except (SQLAlchemyError, ImportError) as error:
         raise OptionError(
             f"{place} cannot be opened as an archive ({_first_line(error)}); name a file that can "
             "be written, or the URL of a database whose driver is installed"
         ) from error
-    if found not in (None, LAYOUT):
-        raise ModelError(
-            f"{place} is an archive of layout {found}; this version reads {LAYOUT}: use the "
-            "version of l2bt-edge that wrote it"
-        )
     return engine
+
+
+def migrations() -> Config:
+    """Where Alembic finds how archives are brought up to date."""
+    config = Config()
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config
+
+
+def _bring_up_to_date(engine: Engine, place: str) -> None:
+    config = migrations()
+    script = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found == script.get_current_head():
+            return
+        known = {one.revision for one in script.walk_revisions()}
+        if found is not None and found not in known:
+            raise ModelError(
+                f"{place} is an archive of revision {found}, which this version does not know; "
+                "use the version of l2bt-edge that wrote it"
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

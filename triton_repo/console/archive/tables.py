@@ -1,4 +1,4 @@
-"""The archive's tables."""
+"""The archive's tables, as this version has them; `migrations` brings older ones there."""
 
 from sqlalchemy import (
     JSON,
@@ -14,13 +14,9 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-LAYOUT = 1
-"""Rises when a table changes."""
 
 # SQLite numbers rows by itself only where the key is its own INTEGER.
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
-
-LAYOUTS = Table("layouts", METADATA, Column("layout", Integer, primary_key=True))
 
 INSPECTIONS = Table(
     "inspections",

@@ -1,0 +1,1 @@
+"""One module for each change of the tables, the first of which makes them."""
