@@ -255,7 +255,7 @@ class RelearnSettings:
         seed: Decides the order of patches, and which new images calibrate.
     """
 
-    updates: int = 200
+    updates: int = 130
     lr: float = 3e-4
     seed: int = 115
 

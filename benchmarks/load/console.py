@@ -201,7 +201,7 @@ def to_markdown(result: ConsoleResult) -> str:
 
 
 def _made_up(count: int) -> Iterator[InspectionRecord]:
-    """A month of a line, three products, two parts in a hundred rejected."""
+    """A month of a line, three products, one part in ninety rejected."""
     rng = np.random.default_rng(0)
     first_s = time.time() - 30 * 86400
     region = Region(x_px=30, y_px=40, width_px=12, height_px=9, area_px=80, peak=2.5)

@@ -49,6 +49,12 @@ class RunningConsole:
         # What it says later must not fill the pipe.
         threading.Thread(target=self.process.communicate, daemon=True).start()
 
+    def __enter__(self) -> "RunningConsole":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     @property
     def link(self) -> str:
         return self.lines[-1]

@@ -28,6 +28,7 @@ class ConsoleSettings:
             postgresql+psycopg://user@host/name; archive.sqlite in the folder of the records by
             default.
         repository: Model repository of the server, whose products are shown and changed.
+        reports: Folder that l2bt evaluate --out named, for one product or with a folder for each.
         inboxes: Folder of all products' inboxes, for what people say of parts.
         metrics: host:port of the server's metrics, which say whether it works and whether parts
             have drifted.
@@ -43,6 +44,7 @@ class ConsoleSettings:
     records: Path = DEFAULT_RECORDS
     archive: str | None = None
     repository: Path = DEFAULT_REPOSITORY
+    reports: Path = Path("results")
     inboxes: Path = DEFAULT_INBOXES
     metrics: str = "127.0.0.1:8002"
     host: str = "127.0.0.1"

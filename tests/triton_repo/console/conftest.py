@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pgserver.postgres_server import get_server
 from playwright.sync_api import Browser, sync_playwright
+from sqlalchemy import create_engine, text
 
 from runtime.feedback.keep_settings import KeepSettings
 from runtime.models.exported_model import ExportedModel
@@ -43,18 +45,38 @@ def recording_server(tiny_exported: ExportedModel, records: RecordFolder) -> Ite
 
 @pytest.fixture(scope="module")
 def console(recording_server: TritonServer, records: RecordFolder) -> Iterator[RunningConsole]:
-    running = RunningConsole(
+    with RunningConsole(
         records.folder,
         recording_server.metrics_address,
         options=("--repository", str(records.folder / "models")),
-    )
-    yield running
-    running.end()
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real PostgreSQL, without a database yet that a test uses."""
+    with get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop") as running:
+        yield str(running.get_uri()).replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Inspections]:
-    engine = open_database(str(tmp_path / "archive.sqlite"))
+def empty_database(postgresql: str, request: pytest.FixtureRequest) -> str:
+    """Address of a database of its own."""
+    name = f"archive_{abs(hash(request.node.nodeid))}"
+    engine = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgresql.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def archive(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Inspections]:
+    place = str(tmp_path / "archive.sqlite")
+    if request.param == "postgresql":
+        place = request.getfixturevalue("empty_database")
+    engine = open_database(place)
     yield Inspections(engine)
     engine.dispose()
 
@@ -70,6 +92,7 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
             records=folder.folder,
             inboxes=tmp_path / "inboxes",
             repository=tmp_path / "models",
+            reports=tmp_path / "reports",
             # Nobody answers at this port; the pages say so.
             metrics="127.0.0.1:9",
         )

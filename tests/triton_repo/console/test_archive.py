@@ -230,12 +230,10 @@ def test_what_is_no_archive_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_was_brought_up_to_date_has_the_tables_of_this_version(
-    tmp_path: Path,
+    archive: Inspections,
 ) -> None:
-    engine = open_database(str(tmp_path / "archive.sqlite"))
-    with engine.connect() as connection:
+    with archive.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    engine.dispose()
 
 
 def test_without_a_folder_of_records_the_console_says_where_it_comes_from(tmp_path: Path) -> None:

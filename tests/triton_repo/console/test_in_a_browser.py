@@ -14,6 +14,7 @@ from runtime.inspections.inspection import Inspection
 from runtime.records.record_settings import RecordFolder
 from tests.parts.console import NAME, PASSWORD, RunningConsole, Watched
 from train.data.dataset import Dataset
+from triton_repo.console.archive.defect_places import COLUMNS, ROWS
 from triton_repo.server.server import TritonServer
 
 WIDTHS_PX = (1280, 390)
@@ -165,6 +166,19 @@ def test_the_archive_is_searched_and_shown_as_pictures(
     of_all.first.click()
     expect(page.get_by_text("SHA-256 of the image")).to_be_visible()
     expect(page.get_by_role("region", name="Regions")).to_be_visible()
+
+
+def test_the_places_of_defects_lie_over_the_part(shown: RunningConsole, window: Watched) -> None:
+    page = window.page
+    window.sign_in(shown.address)
+    page.get_by_role("link", name="Defects").click()
+    part = page.get_by_alt_text("A rejected part").bounding_box()
+    place = page.locator("rect.place").first.bounding_box()
+    assert part is not None
+    assert place is not None
+    assert place["width"] == pytest.approx(part["width"] / COLUMNS, abs=1)
+    assert place["height"] == pytest.approx(part["height"] / ROWS, abs=1)
+    assert window.is_quiet(), (window.errors, window.elsewhere)
 
 
 def test_an_operator_goes_through_parts_by_keys_and_boxes_and_the_product_can_learn_from_it(

@@ -59,6 +59,22 @@ def test_what_is_served_is_shown_with_its_threshold_and_how_that_was_found(
     assert "unknown product" in viewer.get("/products/bolt").text
 
 
+def test_the_report_of_an_evaluation_is_shown_and_runs_nothing(stocked: Pages) -> None:
+    viewer = stocked.visitor("viewer")
+    assert "No report of an evaluation is there" in viewer.get("/products/plate").text
+    assert viewer.get("/products/plate/report.html").status_code == 400
+    folder = stocked.console.settings.reports / "plate"
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("<h1>plate</h1><script>alert(1)</script>")
+    (folder / "metrics.json").write_text('{"product": "bolt"}')
+    assert viewer.get("/products/plate/report.html").status_code == 400
+    (folder / "metrics.json").write_text('{"product": "plate"}')
+    assert "/products/plate/report.html" in viewer.get("/products/plate").text
+    report = viewer.get("/products/plate/report.html")
+    assert "<h1>plate</h1>" in report.text
+    assert report.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+
+
 def test_a_bundle_that_is_uploaded_is_served_once_it_is_activated_and_rolled_back_again(
     stocked: Pages, tiny_bundle: ProductBundle
 ) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
@@ -83,9 +83,9 @@ def answer_of(row: Row) -> InspectionAnswer:
 
 
 @router.get("/api", include_in_schema=False)
-def show_api(session: Viewer) -> Response:
-    """The page that explains all this."""
-    return page("api", session=session)
+def show_api(request: Request, session: Viewer) -> Response:
+    """The page that explains all this, from its own description."""
+    return page("api", session=session, addresses=request.app.openapi()["paths"])
 
 
 @router.get("/api/inspections")

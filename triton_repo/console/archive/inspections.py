@@ -114,12 +114,12 @@ class Place:
 class Inspections:
     """The archive's inspections; for several threads.
 
-    Args:
+    Attributes:
         engine: The archive.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def add(
         self, records: Sequence[InspectionRecord], *, segment: str, read_bytes: int
@@ -134,7 +134,7 @@ class Inspections:
         Returns:
             What is in the archive now.
         """
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             times_s = [record.at_s for record in records]
             paused = times_paused(connection, min(times_s), max(times_s)) if times_s else []
             rows = [_row_of(record, paused) for record in records]
@@ -157,12 +157,12 @@ class Inspections:
     def read_bytes(self, segment: str) -> int:
         """How far a segment has been read."""
         query = select(SEGMENTS.c.read_bytes).where(SEGMENTS.c.name == segment)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return int(connection.scalar(query) or 0)
 
     def forget_segment(self, segment: str) -> None:
         """Forget how far a segment was read, since it is gone."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(delete(SEGMENTS).where(SEGMENTS.c.name == segment))
 
     def find(self, wanted: Wanted, *, after: Place | None = None, most: int = PAGE) -> list[Row]:
@@ -180,19 +180,19 @@ class Inspections:
             same = (columns.at_s == after.at_s) & (columns.number < after.number)
             query = query.where(columns.at_s <= after.at_s, (columns.at_s < after.at_s) | same)
         query = query.order_by(columns.at_s.desc(), columns.number.desc()).limit(most)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def find_since(self, number: int, *, most: int = PAGE) -> list[Row]:
         """What came into the archive after the inspection of a number, in that order."""
         query = select(INSPECTIONS).where(INSPECTIONS.c.number > number)
         query = query.order_by(INSPECTIONS.c.number).limit(most)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def latest_number(self) -> int:
         """The highest number of an inspection; 0 before the first."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return int(connection.scalar(select(func.max(INSPECTIONS.c.number))) or 0)
 
     def find_latest(self, most: int) -> list[Row]:
@@ -205,7 +205,7 @@ class Inspections:
         Raises:
             OptionError: There is none.
         """
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             row = connection.execute(_one(number)).mappings().first()
         if row is None:
             raise OptionError(_missing(number))
@@ -217,7 +217,7 @@ class Inspections:
         query = select(columns.is_paused, columns.verdict, func.count())
         query = query.where(columns.at_s >= since_s).group_by(columns.is_paused, columns.verdict)
         counts = dict.fromkeys((*VERDICTS, PAUSED), 0)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             for is_paused, verdict, count in connection.execute(query):
                 counts[PAUSED if is_paused else verdict] += int(count)
         return counts
@@ -225,7 +225,7 @@ class Inspections:
     def count_to_review(self) -> int:
         """How many wait for a person to look at them."""
         query = select(func.count()).where(INSPECTIONS.c.to_review.is_(True))
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return int(connection.scalar(query) or 0)
 
     def products(self) -> list[str]:
@@ -233,7 +233,7 @@ class Inspections:
         # One look into the index for each, instead of one for each inspection.
         found: list[str] = []
         query = select(func.min(INSPECTIONS.c.product))
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             name = connection.scalar(query)
             while name is not None:
                 found.append(str(name))
@@ -249,7 +249,7 @@ class Inspections:
             OptionError: There is no such inspection.
         """
         at_s = None if review is None else time.time()
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             row = connection.execute(_one(number)).mappings().first()
             if row is None:
                 raise OptionError(_missing(number))
@@ -270,7 +270,7 @@ class Inspections:
         columns = INSPECTIONS.c
         query = select(INSPECTIONS).where(columns.reviewed_by == who)
         query = query.order_by(columns.reviewed_at_s.desc()).limit(1)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else dict(row)
 
@@ -281,7 +281,7 @@ class Inspections:
             columns.product == product, columns.version.in_(versions)
         )
         query = query.order_by(columns.at_s.desc()).limit(most)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [float(score) for score in connection.scalars(query)]
 
     def reviewed(
@@ -296,7 +296,7 @@ class Inspections:
             columns.version.in_(versions),
         )
         query = query.order_by(columns.reviewed_at_s.desc()).limit(most)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return sorted(rows, key=lambda row: float(row["score"]))
 
@@ -325,14 +325,14 @@ class Inspections:
         query = query.where(*asked, columns.review.is_(None) | ~is_overruled)
         query = query.order_by(columns.at_s.desc()).limit(most)
         overruled = select(func.count()).where(*asked, is_overruled)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
             return rows, int(connection.scalar(overruled) or 0)
 
     def forget_before(self, at_s: float, *, most: int = 5000) -> int:
         """Remove inspections older than a time, some at once; how many were removed."""
         oldest = select(INSPECTIONS.c.number).where(INSPECTIONS.c.at_s < at_s).limit(most)
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             found = connection.execute(
                 delete(INSPECTIONS).where(INSPECTIONS.c.number.in_(oldest.scalar_subquery()))
             )

@@ -3,21 +3,28 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from runtime.errors import L2BTError
+from runtime.errors import L2BTError, OptionError
 from runtime.products.store import changes as change_products
 from triton_repo.console.console import Console
 from triton_repo.console.pages.guards import Asked, ChangingEngineer, Viewer
 from triton_repo.console.pages.rendering import page
 from triton_repo.console.people.sessions import Session
 from triton_repo.console.products.installed import Product
+from triton_repo.console.products.reports import find_report
 from triton_repo.console.products.uploaded import add_uploaded
 
 UPLOAD = "/products/upload"
 _MOST_FILES = 50
+# A file that somebody put there: it shows its own pictures and styles, and runs nothing.
+_REPORT_HEADERS = {
+    "Content-Security-Policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    )
+}
 router = APIRouter(include_in_schema=False)
 
 
@@ -63,6 +70,15 @@ def show_product(name: str, console: Asked, session: Viewer) -> Response:
     return _one(console, session, name)
 
 
+@router.get("/products/{name}/report.html")
+def show_report(name: str, console: Asked, session: Viewer) -> Response:
+    """What evaluating the product left."""
+    report = find_report(console.settings.reports, console.installed.one(name).name)
+    if report is None:
+        raise OptionError(f"no report of {name} lies in {console.settings.reports}")
+    return FileResponse(report, headers=_REPORT_HEADERS)
+
+
 @router.post("/products/{name}/activate")
 def activate(
     name: str, console: Asked, session: ChangingEngineer, version: Annotated[int, Form()]
@@ -101,11 +117,14 @@ def _changed(console: Console, session: Session, name: str, note: str) -> Respon
 
 
 def _one(console: Console, session: Session, name: str, *, error: str = "") -> Response:
+    product = console.installed.one(name)
+    report = find_report(console.settings.reports, product.name)
     return page(
         "products/one",
         session=session,
         status=400 if error else 200,
-        product=console.installed.one(name),
+        product=product,
+        evaluated_at_s=None if report is None else report.stat().st_mtime,
         drift=console.watch.state.drift.get(name),
         error=error,
     )
