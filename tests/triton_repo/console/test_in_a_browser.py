@@ -172,7 +172,9 @@ def test_the_places_of_defects_lie_over_the_part(shown: RunningConsole, window: 
     page = window.page
     window.sign_in(shown.address)
     page.get_by_role("link", name="Defects").click()
-    part = page.get_by_alt_text("A rejected part").bounding_box()
+    picture = page.get_by_alt_text("A rejected part")
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
+    part = picture.bounding_box()
     place = page.locator("rect.place").first.bounding_box()
     assert part is not None
     assert place is not None

@@ -118,7 +118,6 @@ from pathlib import Path
 from runtime.records.journal import Journal
 from runtime.records.record_settings import RecordSettings
 from tests.parts.console import Pages
-from tests.parts.private_mounts import run_with_small, with_private_mounts
 from tests.parts.records import record
 from triton_repo.console.console import open_console
 from triton_repo.console.settings import ConsoleSettings
@@ -135,11 +134,10 @@ with open_console(settings) as console:
     engineer = pages.visitor("engineer")
     csrf = pages.csrf(engineer)
     ballast = small / "ballast"
-    with ballast.open("wb") as file:
+    with ballast.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(1024))
-                file.flush()
         except OSError:
             pass
     for number in range(500):
@@ -149,7 +147,7 @@ with open_console(settings) as console:
     form = {"name": "Bob", "role": "viewer", "password": "ten letters and more", "csrf": csrf}
     answer = engineer.post("/people/add", data=form)
     assert answer.status_code == 503
-    print(answer.text.replace("\n", " "))
+    print(" ".join(answer.text.split()))
     ballast.unlink()
     while console.inspections.latest_number() < 500:
         time.sleep(0.05)
