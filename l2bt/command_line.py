@@ -102,7 +102,7 @@ _BENCHMARKS = {
         "Requests to a real server for long: wrong, lost, memory.",
     ),
     "console": (
-        "load.console:console",
+        "load.console.console:console",
         "The console over a large archive, and how soon a verdict is shown.",
     ),
     "faults": (

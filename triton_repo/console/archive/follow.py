@@ -8,7 +8,6 @@ removed.
 import fcntl
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from runtime.errors import OptionError
 from runtime.records.journal import is_complete, read_from, segments
 from triton_repo.console.archive.inspections import Inspections, Row
+from triton_repo.console.repeated import Repeated
 
 logger = logging.getLogger("l2bt.console")
 
@@ -25,7 +25,7 @@ _AFTER_FAILURE_S = 2.0
 _LOCK = ".reader"
 
 
-class Follower:
+class Follower(Repeated):
     """Takes records over in a thread of its own; a context manager.
 
     Args:
@@ -44,37 +44,28 @@ class Follower:
         *,
         tell: Callable[[Sequence[Row]], None],
     ) -> None:
+        super().__init__("follower", self._follow)
         self._journal = journal
         self._inspections = inspections
         self._tell = tell
-        self._ended = threading.Event()
         self._read: dict[str, int] = {}
         self.failure = ""
         self._lock = _take_alone(journal)
-        self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> "Follower":
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__exit__()
         os.close(self._lock)
 
-    def _work(self) -> None:
-        while not self._ended.is_set():
-            try:
-                took = self.take()
-                self.failure = ""
-            except (OSError, SQLAlchemyError) as error:
-                # Such as a full disk or a locked database: the records stay in the journal.
-                self.failure = str(error).splitlines()[0]
-                logger.warning("records wait in %s: %s", self._journal, self.failure)
-                self._ended.wait(_AFTER_FAILURE_S)
-                continue
-            if not took:
-                self._ended.wait(_POLL_S)
+    def _follow(self) -> float:
+        try:
+            took = self.take()
+            self.failure = ""
+        except (OSError, SQLAlchemyError) as error:
+            # Such as a full disk or a locked database: the records stay in the journal.
+            self.failure = str(error).splitlines()[0]
+            logger.warning("records wait in %s: %s", self._journal, self.failure)
+            return _AFTER_FAILURE_S
+        return 0.0 if took else _POLL_S
 
     def take(self) -> int:
         """Take over what is there now; how many records it was.

@@ -1,10 +1,10 @@
 """Whether the server works, and whether parts have drifted, asked of its metrics."""
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.errors import L2BTError
+from triton_repo.console.repeated import Repeated
 from triton_repo.products.state import read_metrics
 from triton_repo.python_models.metrics import DRIFT
 
@@ -31,7 +31,7 @@ class ServerState:
         return tuple(sorted(name for name, value in self.drift.items() if value >= 1))
 
 
-class ServerWatch:
+class ServerWatch(Repeated):
     """Looks once a second, in a thread of its own; a context manager.
 
     Args:
@@ -39,23 +39,13 @@ class ServerWatch:
     """
 
     def __init__(self, metrics: str) -> None:
+        super().__init__("server watch", self._watch)
         self._metrics = metrics
-        self._ended = threading.Event()
         self.state = ServerState(False, "not looked at yet")
-        self._thread = threading.Thread(target=self._work, name="server watch", daemon=True)
-        self._thread.start()
 
-    def __enter__(self) -> "ServerWatch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._ended.is_set():
-            self.state = self._look()
-            self._ended.wait(_EVERY_S)
+    def _watch(self) -> float:
+        self.state = self._look()
+        return _EVERY_S
 
     def _look(self) -> ServerState:
         try:

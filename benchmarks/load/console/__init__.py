@@ -1,0 +1,1 @@
+"""The console under load: a large archive, and a line that is watched."""
