@@ -6,7 +6,6 @@ image, and an image without a row is one whose adding was cut off: it may be add
 """
 
 import hashlib
-import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,42 +16,18 @@ from types import TracebackType
 from typing import Any
 
 from runtime.errors import ModelError, OptionError
+from runtime.feedback.inbox_table import COLUMNS, part_of, prepare, row_of
 from runtime.feedback.reviewed_part import Box, Kept, Review, ReviewedPart
 from runtime.images.decode import decode_image, encoded_size
 from runtime.products.card import check_product_name
 from runtime.storage.atomic_write import atomic_write
 
 _DATABASE = "inbox.sqlite"
-_LAYOUT = 2
 # As many characters of a digest are enough for people to name an image by.
 SHORT = 12
 # Who is named for what nobody has reviewed.
 KEPT_BY = "server"
 _BUSY_S = 30.0
-_COLUMNS = (
-    *("sha256", "name", "width", "height", "review", "who", "at", "score", "threshold"),
-    *("version", "kept", "boxes", "mask_sha256", "by_chance", "bytes"),
-)
-_TABLE = """
-CREATE TABLE parts (
-    number INTEGER PRIMARY KEY,
-    sha256 TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    review TEXT CHECK (review IN ('good', 'defect')),
-    who TEXT NOT NULL,
-    at TEXT NOT NULL,
-    score REAL,
-    threshold REAL,
-    version INTEGER,
-    kept TEXT,
-    boxes TEXT NOT NULL,
-    mask_sha256 TEXT,
-    by_chance INTEGER NOT NULL,
-    bytes INTEGER NOT NULL
-)
-"""
 
 
 class Inbox:
@@ -78,35 +53,10 @@ class Inbox:
             self._database = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
-            self._prepare(self._database, path)
+            prepare(self._database, path)
         except sqlite3.DatabaseError as error:
             self.close()
             raise ModelError(f"{path} cannot be used as an inbox: {error}") from error
-
-    @staticmethod
-    def _prepare(database: sqlite3.Connection, path: Path) -> None:
-        # Readers and writers of several processes do not wait for each other.
-        database.execute("PRAGMA journal_mode = WAL")
-        # A power cut loses nothing that was said to be kept.
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("BEGIN IMMEDIATE")
-        (layout,) = database.execute("PRAGMA user_version").fetchone()
-        if layout == 0:
-            database.execute(_TABLE)
-        elif layout == 1:
-            # It refused what is kept for a reason that it did not know.
-            database.execute("ALTER TABLE parts RENAME TO parts_before")
-            database.execute(_TABLE)
-            database.execute("INSERT INTO parts SELECT * FROM parts_before")
-            database.execute("DROP TABLE parts_before")
-        if layout in (0, 1):
-            database.execute(f"PRAGMA user_version = {_LAYOUT}")
-        database.execute("COMMIT")
-        if layout not in (0, 1, _LAYOUT):
-            raise ModelError(
-                f"{path} is an inbox of layout {layout}; this version reads {_LAYOUT}: use the "
-                "version of l2bt-edge that wrote it"
-            )
 
     def add(
         self,
@@ -188,10 +138,10 @@ class Inbox:
                 database.execute("DELETE FROM parts WHERE sha256 = ?", (part.sha256,))
             else:
                 atomic_write(self._path(part.sha256), content, lasting=True)
-            marks = ", ".join("?" * len(_COLUMNS))
+            marks = ", ".join("?" * len(COLUMNS))
             database.execute(
-                f"INSERT INTO parts ({', '.join(_COLUMNS)}) VALUES ({marks})",
-                _row_of(part, len(content)),
+                f"INSERT INTO parts ({', '.join(COLUMNS)}) VALUES ({marks})",
+                row_of(part, len(content)),
             )
         return part
 
@@ -206,7 +156,7 @@ class Inbox:
         """
         found = []
         for row in self._rows("SELECT * FROM parts ORDER BY number"):
-            part = _part_of(row)
+            part = part_of(row)
             if review is not None and part.review != review:
                 continue
             if is_reviewed is not None and (part.review is not None) != is_reviewed:
@@ -238,7 +188,7 @@ class Inbox:
         """
         query = "SELECT * FROM parts WHERE sha256 = ? OR (name = ? AND kept IS NOT NULL)"
         rows = self._rows(query, (sha256, name))
-        return _part_of(rows[0]) if rows else None
+        return part_of(rows[0]) if rows else None
 
     def take_back(self, part: ReviewedPart) -> None:
         """Take back what was said of an image that a server kept; it stays, and may be said anew.
@@ -361,7 +311,7 @@ class Inbox:
         cursor = database.execute("SELECT * FROM parts WHERE sha256 = ?", (sha256,))
         names = [column[0] for column in cursor.description]
         row = cursor.fetchone()
-        return None if row is None else _part_of(dict(zip(names, row, strict=True)))
+        return None if row is None else part_of(dict(zip(names, row, strict=True)))
 
     def _remove_files(self, *digests: str | None) -> None:
         """Remove files that no row needs any more."""
@@ -409,25 +359,4 @@ def _known(part: ReviewedPart, product: str) -> str:
     return (
         f"{part.name} is in the inbox of {product} already, {said}, at {part.at}; to say otherwise "
         f"first: l2bt feedback remove {product} {part.sha256[:SHORT]}"
-    )
-
-
-def _row_of(part: ReviewedPart, size: int) -> tuple[Any, ...]:
-    values = {
-        **vars(part),
-        "width": part.image_wh[0],
-        "height": part.image_wh[1],
-        "boxes": json.dumps(part.boxes),
-        "bytes": size,
-    }
-    return tuple(values[name] for name in _COLUMNS)
-
-
-def _part_of(row: dict[str, Any]) -> ReviewedPart:
-    names = ("sha256", "name", "review", "who", "at", "score", "threshold", "version", "kept")
-    return ReviewedPart(
-        **{name: row[name] for name in (*names, "mask_sha256")},
-        image_wh=(row["width"], row["height"]),
-        boxes=tuple(tuple(box) for box in json.loads(row["boxes"])),
-        by_chance=bool(row["by_chance"]),
     )
