@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from runtime.errors import OptionError
 from runtime.geometry.area import InspectionArea
 from runtime.models.exported_model import ExportedModel
+from runtime.products.conformal import choose_threshold
 from runtime.products.store.card_files import CardFiles
 from tests.parts.console import Pages
 from tests.parts.records import record
@@ -140,3 +141,17 @@ def test_a_threshold_by_hand_or_by_a_rate_becomes_a_version_and_what_cannot_be_i
     by_rate = stocked.console.installed.one("plate").active
     assert by_rate is not None
     assert (by_rate.number, by_rate.card.threshold.good_images > 0) == (3, True)
+
+
+def test_what_is_for_review_stays_when_a_threshold_is_chosen_by_a_rate(stocked: Pages) -> None:
+    files = CardFiles.find(stocked.console.settings.repository, product="plate")
+    assert files.card.calibration is not None
+    both = choose_threshold(files.card.calibration, false_alarm_rate=0.25, review_rate=0.75)
+    files.change_threshold(both, files.card.calibration)
+    engineer = stocked.visitor("engineer")
+    form = {"version": "2", "false_alarm_rate": "0.5", "csrf": stocked.csrf(engineer)}
+    assert engineer.post("/products/plate/threshold", data=form).status_code == 303
+    active = stocked.console.installed.one("plate").active
+    assert active is not None
+    assert active.card.threshold.false_alarm_rate == 0.5
+    assert active.card.threshold.review_rate == both.review_rate

@@ -64,6 +64,8 @@ def apply(
             files,
             false_alarm_rate=false_alarm_rate,
             region_false_alarm_rate=None,
+            # What is for review stays, by the rate that it was found with.
+            review_rate=files.card.threshold.review_rate if by_rate else None,
             image_score=None if by_rate else image_score,
             pixel_value=None,
             review_score=None if by_rate else review_score,
