@@ -2,6 +2,7 @@
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from runtime.errors import OptionError
 from tests.parts.console import PASSWORD, Pages
 from tests.parts.records import record
 from triton_repo.console.people.invitation import Invitation
+from triton_repo.console.people.sessions import Tries
 from triton_repo.console.settings import ConsoleSettings
 
 PAGES = ("/", "/archive", "/inspections/1", "/inspections/1/picture.jpg", "/live/stream")
@@ -63,6 +65,15 @@ def test_wrong_passwords_are_not_told_apart_from_unknown_names_and_have_to_wait_
     status, words = sign_in("Ada", PASSWORD)
     assert status == 429
     assert re.fullmatch(r"too many wrong passwords; try again in \d+ s\.", words)
+
+
+def test_many_tries_at_once_are_no_way_around_the_wait() -> None:
+    tries = Tries()
+    with ThreadPoolExecutor(20) as pool:
+        waits = list(pool.map(lambda _: tries.begin("name Ada"), range(20)))
+    assert sum(wait == 0 for wait in waits) == 5
+    tries.right("name Ada")
+    assert tries.begin("name Ada") == 0
 
 
 def test_signing_in_leads_on_inside_the_console_alone(pages: Pages) -> None:

@@ -1,5 +1,6 @@
 """Products in the console: what is served, changing it, and bundles that come by a browser."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,20 @@ def test_what_cannot_be_done_is_said_on_the_page(stocked: Pages) -> None:
     assert (answer.status_code, "plate has no version 7" in answer.text) == (400, True)
     answer = engineer.post("/products/plate/roll-back", data={"csrf": csrf})
     assert "no earlier version that was active" in answer.text
+    trail = [one["what"] for one in stocked.console.people.audit()]
+    assert trail[:2] == ["roll plate back: refused", "activate version 7 of plate: refused"]
+
+
+def test_what_cannot_be_written_into_the_audit_trail_is_not_changed(
+    stocked: Pages,
+) -> None:
+    engineer = stocked.visitor("engineer")
+    form = {"csrf": stocked.csrf(engineer)}
+    with sqlite3.connect(stocked.console.settings.database) as holding:
+        holding.execute("BEGIN IMMEDIATE")
+        assert engineer.post("/products/plate/retire", data=form).status_code == 503
+    holding.close()
+    assert _active(stocked) == 1
 
 
 def test_an_upload_that_is_no_bundle_leaves_nothing(

@@ -76,13 +76,12 @@ def save(
             raise OptionError("nothing was changed: this is the area that is served")
         # Before it is served: that the product can look at such images.
         tiles_of(files.card, area, image_wh=(width_px, height_px))
-        files = files.change_area(area)
+        words = "everywhere" if area is None else area.describe()
+        with console.people.changing(session.person.name, f"change the area of {name}") as trail:
+            files = files.change_area(area)
+            trail.what = f"changed the area of {name} ({words}): version {files.version}"
     except L2BTError as error:
         return _show(console, session, name, drawn=(include, ignore), error=str(error))
-    words = "everywhere" if area is None else area.describe()
-    console.people.note(
-        session.person.name, f"changed the area of {name} ({words}): version {files.version}"
-    )
     return RedirectResponse(f"/products/{name}", 303)
 
 

@@ -73,18 +73,18 @@ def change_password(
 ) -> Response:
     """Change one's own password, which ends all sessions and tokens of this name."""
     name = session.person.name
-    wait_s = console.tries.wait_s(f"name {name}")
+    wait_s = console.tries.begin(f"name {name}")
     error = ""
     if wait_s > 0:
         error = f"too many wrong passwords; try again in {wait_s:.0f} s"
     elif console.people.check(name, before) is None:
-        console.tries.wrong(f"name {name}")
         error = "the present password is another one"
     elif password != again:
         error = "the two passwords differ"
     else:
         try:
             console.people.change_password(name, password)
+            console.tries.right(f"name {name}")
         except OptionError as refused:
             error = str(refused)
     if error:

@@ -1,6 +1,7 @@
 """The server's products: what is served, and serving something else."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
@@ -56,11 +57,7 @@ async def upload(request: Request, console: Asked, session: ChangingEngineer) ->
             for one in form.getlist("files")
             if isinstance(one, UploadFile)
         ]
-        name, version = await run_in_threadpool(
-            lambda: add_uploaded(console.installed.store(), files)
-        )
-    note = f"added version {version} of {name}"
-    await run_in_threadpool(console.people.note, session.person.name, note)
+        name = await run_in_threadpool(_add, console, session, files)
     return Response(status_code=204, headers={"HX-Redirect": f"/products/{name}"})
 
 
@@ -85,35 +82,45 @@ def activate(
 ) -> Response:
     """Serve a version from the next request on."""
     try:
-        change_products.activate(console.installed.store(), name, version)
+        with console.people.changing(
+            session.person.name, f"activate version {version} of {name}"
+        ) as trail:
+            change_products.activate(console.installed.store(), name, version)
+            trail.what = f"activated version {version} of {name}"
     except L2BTError as error:
         return _one(console, session, name, error=str(error))
-    return _changed(console, session, name, f"activated version {version} of {name}")
+    return RedirectResponse(f"/products/{name}", 303)
 
 
 @router.post("/products/{name}/roll-back")
 def roll_back(name: str, console: Asked, session: ChangingEngineer) -> Response:
     """Serve the version again that was active before."""
     try:
-        version = change_products.roll_back(console.installed.store(), name)
+        with console.people.changing(session.person.name, f"roll {name} back") as trail:
+            version = change_products.roll_back(console.installed.store(), name)
+            trail.what = f"rolled {name} back to version {version}"
     except L2BTError as error:
         return _one(console, session, name, error=str(error))
-    return _changed(console, session, name, f"rolled {name} back to version {version}")
+    return RedirectResponse(f"/products/{name}", 303)
 
 
 @router.post("/products/{name}/retire")
 def retire(name: str, console: Asked, session: ChangingEngineer) -> Response:
     """Serve a product no longer; its versions stay."""
     try:
-        change_products.retire(console.installed.store(), name)
+        with console.people.changing(session.person.name, f"retire {name}") as trail:
+            change_products.retire(console.installed.store(), name)
+            trail.what = f"retired {name}"
     except L2BTError as error:
         return _one(console, session, name, error=str(error))
-    return _changed(console, session, name, f"retired {name}")
-
-
-def _changed(console: Console, session: Session, name: str, note: str) -> Response:
-    console.people.note(session.person.name, note)
     return RedirectResponse(f"/products/{name}", 303)
+
+
+def _add(console: Console, session: Session, files: Sequence[tuple[str, BinaryIO]]) -> str:
+    with console.people.changing(session.person.name, "add a bundle") as trail:
+        name, version = add_uploaded(console.installed.store(), files)
+        trail.what = f"added version {version} of {name}"
+    return name
 
 
 def _one(console: Console, session: Session, name: str, *, error: str = "") -> Response:

@@ -24,16 +24,16 @@ def show_sign_in(console: Asked, then: str = "/") -> Response:
 def sign_in(request: Request, console: Asked, name: Text, password: Text, then: Text) -> Response:
     """Sign in; after some wrong passwords, whoever tries has to wait."""
     address = request.client.host if request.client else ""
-    wait_s = console.tries.wait_s(f"name {name}", f"address {address}")
+    name = name.strip()
+    wait_s = console.tries.begin(f"name {name}", f"address {address}")
     error, status = "", 401
     if wait_s > 0:
         error, status = f"too many wrong passwords; try again in {wait_s:.0f} s", 429
     else:
-        person = console.people.check(name.strip(), password)
+        person = console.people.check(name, password)
         if person is not None:
             console.tries.right(f"name {name}", f"address {address}")
             return _begin(console, person.name, _inside(then))
-        console.tries.wrong(f"name {name}", f"address {address}")
         error = "name and password do not belong together"
     return page(
         "sign_in",

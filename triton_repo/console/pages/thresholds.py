@@ -72,14 +72,13 @@ def apply(
             good=None,
             open_detector=_open_nothing,
         )
-        files = files.change_threshold(wished, calibration)
+        how = f"by a false-alarm rate of {false_alarm_rate:g}" if by_rate else "by hand"
+        set_to = f"the threshold of {name} to {wished.image_score:.6g} {how}"
+        with console.people.changing(session.person.name, f"set {set_to}") as trail:
+            files = files.change_threshold(wished, calibration)
+            trail.what = f"set {set_to}: version {files.version}"
     except L2BTError as error:
         return _show(console, session, name, error=str(error))
-    how = f"by a false-alarm rate of {false_alarm_rate:g}" if by_rate else "by hand"
-    console.people.note(
-        session.person.name,
-        f"set the threshold of {name} to {wished.image_score:.6g} {how}: version {files.version}",
-    )
     return RedirectResponse(f"/products/{name}", 303)
 
 

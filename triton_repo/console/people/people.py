@@ -1,14 +1,15 @@
 """The console's people: names, roles, passwords, and an audit trail of what they changed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from runtime.errors import OptionError
+from runtime.errors import L2BTError, OptionError
 from runtime.extras import require
 from triton_repo.console.archive.tables import AUDIT, PEOPLE, SESSIONS
 from triton_repo.console.people.roles import ROLES, Role
@@ -16,6 +17,7 @@ from triton_repo.console.people.roles import ROLES, Role
 _SHORTEST_PASSWORD = 10
 _LONGEST_PASSWORD = 200
 _LONGEST_NAME = 60
+_LONGEST_NOTE = 500
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,17 @@ class Person:
 
     name: str
     role: str
+
+
+@dataclass
+class Trail:
+    """What the audit trail says of a change.
+
+    Attributes:
+        what: In the past tense, once it is made.
+    """
+
+    what: str
 
 
 class People:
@@ -122,16 +135,45 @@ class People:
             rows = connection.execute(select(PEOPLE.c.name, PEOPLE.c.role).order_by(PEOPLE.c.name))
             return [Person(str(name), str(role)) for name, role in rows]
 
-    def note(self, who: str, what: str) -> None:
-        """Write a change into the audit trail."""
+    def note(self, who: str, what: str) -> int:
+        """Write a change into the audit trail; the number of its entry."""
+        row = {"at_s": time.time(), "who": who, "what": what[:_LONGEST_NOTE]}
         with self._engine.begin() as connection:
-            connection.execute(insert(AUDIT).values(at_s=time.time(), who=who, what=what[:500]))
+            written = connection.execute(insert(AUDIT).values(**row).returning(AUDIT.c.number))
+            return int(written.scalar_one())
+
+    @contextmanager
+    def changing(self, who: str, what: str) -> Iterator[Trail]:
+        """Write into the audit trail what is about to be changed elsewhere, then what came of it.
+
+        Written beforehand, so that nothing is changed without a trace where the archive is full.
+
+        Args:
+            who: Who changes it.
+            what: What is wished.
+
+        Yields:
+            What the trail shall say in the end.
+        """
+        number = self.note(who, f"{what}: begun")
+        trail = Trail(what)
+        try:
+            yield trail
+        except L2BTError:
+            self._tell(number, f"{what}: refused")
+            raise
+        self._tell(number, trail.what)
 
     def audit(self, most: int = 200) -> list[Mapping[str, Any]]:
         """The latest changes, the newest first."""
         query = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(most)
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _tell(self, number: int, what: str) -> None:
+        told = update(AUDIT).where(AUDIT.c.number == number).values(what=what[:_LONGEST_NOTE])
+        with self._engine.begin() as connection:
+            connection.execute(told)
 
     def _hash(self, password: str) -> str:
         if not _SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:

@@ -80,8 +80,14 @@ class Tries:
         self._wrong: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
-    def wait_s(self, *whoever: str) -> float:
-        """How long these have to wait before the next try, in seconds."""
+    def begin(self, *whoever: str) -> float:
+        """Count a try, as a wrong one until it is known to be right.
+
+        Counted beforehand, so that many tries at once are no way around it.
+
+        Returns:
+            How long these have to wait before they may try, in seconds; then none was counted.
+        """
         now_s = time.monotonic()
         with self._lock:
             waits = []
@@ -89,17 +95,14 @@ class Tries:
                 recent = [at for at in self._wrong.get(one, ()) if at > now_s - _WAIT_S]
                 if len(recent) >= _TRIES:
                     waits.append(recent[-_TRIES] + _WAIT_S - now_s)
-            return max(waits, default=0.0)
-
-    def wrong(self, *whoever: str) -> None:
-        """Count a wrong password."""
-        now_s = time.monotonic()
-        with self._lock:
+            if waits:
+                return max(waits)
             for known, at in list(self._wrong.items()):
                 if at[-1] < now_s - _WAIT_S:
                     del self._wrong[known]
             for one in whoever:
                 self._wrong.setdefault(one, []).append(now_s)
+            return 0.0
 
     def right(self, *whoever: str) -> None:
         """Forget wrong ones."""
