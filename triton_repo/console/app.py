@@ -165,8 +165,9 @@ def _unavailable(request: Request, error: Exception) -> Response:
     reason = str(getattr(error, "orig", None) or error).splitlines()[0]
     logger.warning("%s: %s", request.url.path, reason)
     sentence = (
-        f"the archive cannot be read or written at this moment ({reason}). Nothing is lost: "
-        "inspections wait in the folder of records. Try again when the disk has room and nobody "
+        f"the archive or a disk cannot be read or written at this moment ({reason}). No inspection "
+        "is lost: "
+        "they wait in the folder of records. Try again when the disk has room and nobody "
         "else holds the database"
     )
     return _say(request, sentence, 503)

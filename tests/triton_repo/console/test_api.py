@@ -141,6 +141,14 @@ def test_the_openapi_page_describes_what_there_is(pages: Pages) -> None:
     assert all(path.split("{")[0] in page for path in described["paths"])
 
 
+def test_each_address_that_the_documentation_names_is_there(pages: Pages) -> None:
+    text = (Path(__file__).parents[3] / "triton_repo" / "CONSOLE.md").read_text()
+    named = re.findall(r"^GET (/[\w/.]+)", text, re.MULTILINE)
+    assert len(named) == 5
+    app = make_app(pages.console)
+    assert set(named) <= {*app.openapi()["paths"], app.openapi_url}
+
+
 def test_the_dashboard_for_grafana_asks_for_what_is_told_and_nothing_else(pages: Pages) -> None:
     path = Path(__file__).parents[3] / "triton_repo" / "deploy" / "grafana.json"
     panels = json.loads(path.read_text())["panels"]

@@ -195,7 +195,7 @@ def test_a_locked_database_keeps_records_waiting_and_pages_say_so_until_it_is_fr
     assert "locked" in viewer.get("/api/counters").json()["records_wait"]
     answer = viewer.post("/sign-out", data={"csrf": pages.csrf(viewer)})
     assert answer.status_code == 503
-    assert "Nothing is lost" in answer.text
+    assert "No inspection is lost" in answer.text
     other.execute("ROLLBACK")
     other.close()
     for _ in range(200):

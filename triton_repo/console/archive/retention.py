@@ -33,5 +33,6 @@ class Retention(Repeated):
             if self._inspections.forget_before(time.time() - self._keep_s):
                 return _PAUSE_S
         except SQLAlchemyError as error:
-            logger.warning("old inspections stay for now: %s", str(error).splitlines()[0])
+            reason = str(error).splitlines()[0]
+            logger.warning("old inspections cannot be removed, which is tried again: %s", reason)
         return _EVERY_S

@@ -1,8 +1,11 @@
 """The reports that evaluating a product left."""
 
-import json
+import logging
 from pathlib import Path
-from typing import Any
+
+import msgspec
+
+logger = logging.getLogger("l2bt.console")
 
 REPORT_NAME = "report.html"
 _METRICS_NAME = "metrics.json"
@@ -25,8 +28,17 @@ def find_report(reports: Path, product: str) -> Path | None:
     return None
 
 
-def _product_of(metrics: Path) -> Any:
+class _Metrics(msgspec.Struct):
+    # That of several products names none.
+    product: str = ""
+
+
+def _product_of(metrics: Path) -> str | None:
     try:
-        return json.loads(metrics.read_bytes()).get("product")
-    except (OSError, ValueError, AttributeError):
+        return msgspec.json.decode(metrics.read_bytes(), type=_Metrics).product
+    except FileNotFoundError:
+        # It is written last: without it the others are not whole.
+        return None
+    except msgspec.DecodeError as error:
+        logger.warning("%s cannot be read, and its report is not shown: %s", metrics, error)
         return None
