@@ -20,6 +20,7 @@ _COMMANDS = {
         "triton_repo.console.command:console",
         "Open a web page for the people at the line.",
     ),
+    "line": ("runtime.station_command:line", "Run a station: cameras in, signals out."),
     "ping": ("triton_repo.command:ping", "See whether a server works, by a tiny inspection."),
     "certificates": ("triton_repo.command:certificates", "Make certificates to try TLS with."),
     "doctor": ("triton_repo.command:doctor", "Look over this machine and say what to do."),

@@ -18,9 +18,12 @@ _OPENERS = "l2bt.openers"
 _EXTRA_OF = {
     "alembic": "console",
     "argon2": "console",
+    "aiomqtt": "line",
+    "asyncua": "opc-ua",
     "cryptography": "security",
     "fastapi": "console",
     "google": "client",
+    "gpiod": "gpio",
     "jinja2": "evaluate",
     "matplotlib": "plot",
     "nncf": "int8",
@@ -33,6 +36,7 @@ _EXTRA_OF = {
     "psutil": "serve",
     "pyarrow": "console",
     "pycuda": "tensorrt",
+    "pymodbus": "line",
     "scipy": "evaluate",
     "sklearn": "evaluate",
     "sqlalchemy": "console",
@@ -44,6 +48,7 @@ _EXTRA_OF = {
     "tritonclient": "client",
     "uvicorn": "console",
     "wandb": "log",
+    "watchdog": "line",
 }
 
 

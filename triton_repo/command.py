@@ -197,8 +197,9 @@ def doctor(
     device: str = "any",
     engines: Path = ENGINES,
     repository: Path | None = None,
+    station: Path | None = None,
 ) -> None:
-    """Look over this machine: GPU, TensorRT, server, models; and say what to do.
+    """Look over this machine: GPU, TensorRT, server, models, station; and say what to do.
 
     The exit status is 1 if something that is needed is missing.
 
@@ -207,6 +208,7 @@ def doctor(
         device: cpu or gpu, what shall run here; any, where either will do.
         engines: Folder of all TensorRT engines.
         repository: Model repository to look at.
+        station: Station file; looks at its cameras, network, disk, whoever is told, and the clock.
     """
     from runtime.models.doctor import MISSING, check_machine, check_model, describe
     from triton_repo.server.doctor import check_models, check_proxy, check_server
@@ -222,6 +224,10 @@ def doctor(
         checks += check_model(model, device=device, engines=engines)
     if repository is not None:
         checks += check_models(repository, device=device)
+    if station is not None:
+        from runtime.station.doctor import check_station
+
+        checks += check_station(station)
     print(describe(checks))
     if any(check.state == MISSING for check in checks):
         sys.exit(1)

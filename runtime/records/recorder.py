@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,18 +23,12 @@ from runtime.records.journal import Journal
 from runtime.records.picture_room import PictureRoom
 from runtime.records.record import InspectionRecord
 from runtime.records.record_settings import RecordFolder, RecordSettings
+from runtime.records.small_pictures import ShownParts, heat_png, small_jpeg, small_wh
 from runtime.storage.atomic_write import atomic_write
 
 logger = logging.getLogger("l2bt.records")
 
-PICTURE_PX = 1280
-"""Pictures are halved until their longer side is shorter."""
-FULL_HEAT = 2.0
-"""Share of the pixel threshold at which the grey of a drawn anomaly map is full."""
-_JPEG_QUALITY = 85
-_LONGEST_JPEG_PX = 65_000
 _DIGEST_CHARACTERS = 64
-_ACCEPTED_A_SECOND = 5
 _MOST_WAITING = 16
 _SHARE_OF_A_CORE = 0.1
 _SWEEP_EVERY_S = 15.0
@@ -52,7 +45,7 @@ def leave_picture(spool: Spool, key: str, image: ImageArray, content: bytes | No
         content: The file's bytes; None if the pixels were sent.
     """
     sent = np.ascontiguousarray(image).data if content is None else content
-    spool.put(key, hashlib.sha256(sent).hexdigest().encode() + _small_jpeg(image))
+    spool.put(key, hashlib.sha256(sent).hexdigest().encode() + small_jpeg(image))
 
 
 class Recorder:
@@ -73,7 +66,7 @@ class Recorder:
             self._folder.pictures, limit_bytes=round(settings.pictures_limit_gb * 1e9)
         )
         self._tidy_at_s = 0.0
-        self._accepted_from_s = 0.0
+        self._shown = ShownParts()
         self._ended = threading.Event()
         self._waiting: queue.Queue[
             tuple[Path, tuple[int, int], npt.NDArray[np.float32], Geometry, float] | None
@@ -111,7 +104,7 @@ class Recorder:
                 request_id=request_id,
             )
             picture = b"" if left is None else left[_DIGEST_CHARACTERS:]
-            if picture and self._wants_picture(inspection, at_s):
+            if picture and self._shown.wants(inspection, at_s):
                 self._keep_picture(record, picture, geometry, patch_maps)
             self._journal.append(record)
         except OSError as error:
@@ -128,14 +121,6 @@ class Recorder:
         self._thread.join()
         self._journal.close()
 
-    def _wants_picture(self, inspection: Inspection, at_s: float) -> bool:
-        if inspection.verdict != "good":
-            return True
-        if at_s < self._accepted_from_s:
-            return False
-        self._accepted_from_s = max(self._accepted_from_s, at_s - 1) + 1 / _ACCEPTED_A_SECOND
-        return True
-
     def _keep_picture(
         self,
         record: InspectionRecord,
@@ -151,7 +136,7 @@ class Recorder:
             # The record counts more than its picture.
             logger.warning("a picture is not kept: %s", error)
             return
-        size = _small_wh(geometry.image_width, geometry.image_height)
+        size = small_wh(geometry.image_width, geometry.image_height)
         heat = self._folder.heat(record.at_s, record.key)
         try:
             # A copy, since the server's memory is another request's when the map is drawn.
@@ -189,28 +174,4 @@ def _draw_heat(
     pixel_threshold: float,
 ) -> None:
     anomaly_map = geometry.pixel_map(patch_maps).pixels()
-    small = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_AREA)
-    strength = np.clip(small / (FULL_HEAT * max(pixel_threshold, 1e-12)), 0, 1)
-    found, encoded = cv2.imencode(".png", (strength * 255).astype(np.uint8))
-    if found:
-        atomic_write(path, encoded.tobytes())
-
-
-def _small_wh(width: int, height: int) -> tuple[int, int]:
-    while max(width, height) >= PICTURE_PX and min(width, height) > 1:
-        width, height = width // 2, height // 2
-    return width, height
-
-
-def _small_jpeg(image: ImageArray) -> bytes:
-    """Empty for a line of pixels that is too long for a JPEG."""
-    # Halves are means of four pixels, which OpenCV finds ten times as fast as those of other parts.
-    while max(image.shape[:2]) >= PICTURE_PX and min(image.shape[:2]) > 1:
-        height, width = image.shape[0] // 2, image.shape[1] // 2
-        even = image[: 2 * height, : 2 * width]
-        image = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
-    if max(image.shape[:2]) > _LONGEST_JPEG_PX:
-        return b""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-    return bytes(encoded.tobytes())
+    atomic_write(path, heat_png(anomaly_map, size, pixel_threshold))

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from runtime.inspections.overlay import heat_colours
-from runtime.records.recorder import FULL_HEAT
+from runtime.records.small_pictures import FULL_HEAT
 from triton_repo.console.pages.guards import Asked, Viewer
 
 router = APIRouter(include_in_schema=False, prefix="/inspections/{number}")

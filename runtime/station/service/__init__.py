@@ -1,0 +1,1 @@
+"""A station among a plant's services: its state, metrics, watchdog and doctor."""

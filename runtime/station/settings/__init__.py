@@ -1,0 +1,1 @@
+"""What a station file says, checked before anything starts."""

@@ -1,0 +1,70 @@
+"""Reading a station file, with errors that name the place in it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import fields, replace
+
+from runtime.errors import OptionError
+from runtime.station.settings.checked import Checked
+from runtime.station.settings.signal_settings import STDOUT
+from runtime.station.settings.station_settings import StationSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # what tomllib grew out of
+    import tomli as tomllib
+
+
+def read_station(path: Path) -> StationSettings:
+    """Read a station file; relative paths in it begin at the file's own folder.
+
+    Raises:
+        OptionError: It cannot be read, or a key is unknown, missing or wrong; the message names the
+            file, and the place in it.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} is no TOML: {error}") from error
+    try:
+        settings = msgspec.convert(content, StationSettings, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise OptionError(f"{path}: {_readable(str(error), content)}") from error
+    resolved: StationSettings = _resolved(settings, path.resolve().parent)
+    return resolved
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and value:
+        return Path(value)
+    raise ValueError(f"{value!r} is no path; expected text")
+
+
+def _readable(message: str, content: dict[str, Any]) -> str:
+    """The message with the name of the source or signal that it is about."""
+    for kind in ("sources", "signals"):
+        tables = content.get(kind)
+        for number, table in enumerate(tables if isinstance(tables, list) else ()):
+            name = table.get("name") if isinstance(table, dict) else None
+            message = message.replace(f"$.{kind}[{number}]", f"{kind} {name or number + 1!r}")
+    # msgspec does not tell which of several tables it is about.
+    return message.replace("`$.", "`").replace("$.", "")
+
+
+def _resolved(table: Any, folder: Path) -> Any:
+    """The same with absolute paths."""
+    changes: dict[str, Any] = {}
+    for field in fields(table):
+        value = getattr(table, field.name)
+        if isinstance(value, Path) and value != STDOUT:
+            changes[field.name] = folder / value
+        elif isinstance(value, Checked):
+            changes[field.name] = _resolved(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Checked):
+            changes[field.name] = tuple(_resolved(one, folder) for one in value)
+    return replace(table, **changes)

@@ -1,0 +1,1 @@
+"""Where a station's outcomes go to."""
