@@ -17,8 +17,8 @@ _OPENERS = "l2bt.openers"
 # The smallest extra of this project that brings each library.
 _EXTRA_OF = {
     "alembic": "console",
-    "argon2": "console",
     "aiomqtt": "line",
+    "argon2": "console",
     "asyncua": "opc-ua",
     "cryptography": "security",
     "fastapi": "console",
@@ -49,6 +49,7 @@ _EXTRA_OF = {
     "uvicorn": "console",
     "wandb": "log",
     "watchdog": "line",
+    "zxingcpp": "line",
 }
 
 

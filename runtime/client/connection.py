@@ -266,5 +266,10 @@ def channel_arguments(proxy: str | None) -> list[tuple[str, str | int]]:
         ("grpc.max_receive_message_length", _UNLIMITED),
         # Channels to one address would share a socket, and a forked child its parent's.
         ("grpc.use_local_subchannel_pool", 1),
+        # A server that comes back is seen within a second; gRPC itself would pause up to two
+        # minutes after a long absence, which no patience outlasts.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", 2_000),
         *through,
     ]

@@ -5,10 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from runtime.client.access import ConnectionOptions
 from runtime.errors import OptionError, UnknownProductError
+from runtime.extras import require
 from runtime.images.decode import ImageArray, load_image
 from runtime.inspections.inspection import Inspection
 from runtime.opening import open_model
@@ -35,6 +34,8 @@ class Inspectors:
     def __init__(self, settings: InspectionSettings, sources: tuple[Source, ...]) -> None:
         self._settings = settings
         self._barcodes = {one.name: one.barcodes for one in sources if one.barcodes}
+        if self._barcodes:
+            require("zxingcpp")
         self._stack = ExitStack()
         self._opened: list[Any] = []
         try:
@@ -84,7 +85,7 @@ def product_by_code(image: ImageArray, products: dict[str, str]) -> str:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        products: By code, of a barcode (EAN-8, EAN-13, UPC-A) or a QR code.
+        products: By the text of a barcode, a QR code or a data matrix.
 
     Raises:
         UnknownProductError: There is no code, or none of these, or of several products.
@@ -102,17 +103,17 @@ def product_by_code(image: ImageArray, products: dict[str, str]) -> str:
 
 
 def read_codes(image: ImageArray) -> set[str]:
-    """All barcodes and QR codes in an image.
+    """What all barcodes, QR codes and data matrices in an image say.
 
     Args:
         image: (H, W, 3) uint8 RGB.
+
+    Raises:
+        MissingExtraError: zxing-cpp is not installed.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    found: set[str] = set()
-    for detector in (cv2.barcode.BarcodeDetector(), cv2.QRCodeDetector()):
-        is_read, texts, *_ = detector.detectAndDecodeMulti(grey)
-        found |= {str(text) for text in texts if text} if is_read else set()
-    return found
+    # OpenCV's own reader found a clean EAN-13 at one in five of the sizes that this one reads.
+    zxing = require("zxingcpp")
+    return {str(code.text) for code in zxing.read_barcodes(image) if code.text}
 
 
 def _open(settings: InspectionSettings) -> Any:

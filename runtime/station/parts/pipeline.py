@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from runtime.errors import BadImageError, L2BTError, UnknownProductError
 from runtime.inspections.inspection import Inspection
@@ -24,17 +23,8 @@ logger = logging.getLogger("l2bt.station")
 ENDED = "the station ended before it was inspected"
 
 
-class Inspect(Protocol):
-    """Inspects a frame.
-
-    Raises:
-        L2BTError: It cannot; the part is not inspected, for this reason.
-    """
-
-    def __call__(self, frame: Frame) -> Inspection:
-        """What was found."""
-
-
+Inspect = Callable[[Frame], Inspection]
+"""Inspects a frame; an `L2BTError` says why the part is not inspected."""
 Decided = Callable[[Frame | LostFrame, Outcome, "Inspection | None"], None]
 """Told each outcome, once, with what it rests on."""
 

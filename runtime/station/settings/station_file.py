@@ -1,8 +1,9 @@
 """Reading a station file, with errors that name the place in it."""
 
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec.structs import fields, replace
@@ -16,6 +17,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # what tomllib grew out of
     import tomli as tomllib
+
+# Where msgspec says that something is wrong.
+_PLACE = re.compile(r"- at `\$\.?([^`]*)`")
 
 
 def read_station(path: Path) -> StationSettings:
@@ -46,14 +50,36 @@ def _decode(kind: type[Any], value: Any) -> Any:
 
 
 def _readable(message: str, content: dict[str, Any]) -> str:
-    """The message with the name of the source or signal that it is about."""
+    """Msgspec's message, with what would be right, and the source or signal that it is about."""
+    found = _PLACE.search(message)
+    place = found[1] if found else ""
+    if message.startswith(("Invalid enum value", "Invalid value")) and (
+        options := _options(place, content)
+    ):
+        message = message.replace(" - at", f"; expected one of {', '.join(options)} - at", 1)
     for kind in ("sources", "signals"):
         tables = content.get(kind)
         for number, table in enumerate(tables if isinstance(tables, list) else ()):
             name = table.get("name") if isinstance(table, dict) else None
             message = message.replace(f"$.{kind}[{number}]", f"{kind} {name or number + 1!r}")
-    # msgspec does not tell which of several tables it is about.
     return message.replace("`$.", "`").replace("$.", "")
+
+
+def _options(place: str, content: Any) -> list[str]:
+    """What may stand at a place such as $.sources[0].kind, where it is one of a few words."""
+    kind: Any = StationSettings
+    for key in re.findall(r"[A-Za-z_]+|\[\d+\]", place):
+        content = content[int(key[1:-1]) if key.startswith("[") else key]
+        if key.startswith("["):
+            kinds = {one.__struct_config__.tag: one for one in get_args(get_args(kind)[0])}
+            if content.get("kind") not in kinds:
+                return sorted(kinds)
+            kind = kinds[content["kind"]]
+        else:
+            kind = get_type_hints(kind)[key]
+    while get_args(kind) and not all(isinstance(one, str) for one in get_args(kind)):
+        kind = next((one for one in get_args(kind) if get_args(one)), None)
+    return list(get_args(kind))
 
 
 def _resolved(table: Any, folder: Path) -> Any:

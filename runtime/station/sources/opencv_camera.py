@@ -1,8 +1,9 @@
-"""USB cameras and streams such as RTSP, by OpenCV: the newest frame, and none that is stale."""
+"""USB cameras and streams such as RTSP, by OpenCV: frames as they come, and none that is stale."""
 
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from runtime.station.sources.source import (
 
 # Over TCP, so that no part of a frame is lost on the way without a word.
 _STREAM_OPTIONS = "rtsp_transport;tcp"
+_KEPT_FRAMES = 8
 
 
 class OpenCvCamera:
@@ -125,7 +127,9 @@ class _Reader:
         self._changed = threading.Condition()
         self.count = 0
         self._at_s = time.monotonic()
-        self._image: Any = None
+        # A stream's frames may come several at a time; a trigger wants the newest alone.
+        kept = _KEPT_FRAMES if settings.trigger == "free" else 1
+        self._frames: deque[tuple[int, float, Any]] = deque(maxlen=kept)
         self._is_ended = False
         self._failure = ""
         self._capture = _open(settings)
@@ -137,7 +141,7 @@ class _Reader:
     def newer_than(
         self, count: int, timeout_s: float, stop: threading.Event
     ) -> tuple[int, float, Any] | None:
-        """The newest frame after a count: its count, when it came, its pixels; None at the stop.
+        """The first frame after a count: its count, when it came, its pixels; None at the stop.
 
         Raises:
             SourceAwayError: None comes within `timeout_s` seconds.
@@ -155,7 +159,7 @@ class _Reader:
                     raise SourceAwayError(
                         f"{self._settings.device} has given no frame for {timeout_s:g} s"
                     )
-            return self.count, self._at_s, self._image
+            return next(frame for frame in self._frames if frame[0] > count)
 
     def check(self) -> None:
         """Raise `SourceAwayError` if the camera has ended or stands still."""
@@ -184,7 +188,7 @@ class _Reader:
                         self._failure = f"{self._settings.device} gives no 8-bit colour"
                     else:
                         self.count, self._at_s = self.count + 1, time.monotonic()
-                        self._image = image
+                        self._frames.append((self.count, self._at_s, image))
                     self._changed.notify_all()
                     if self._failure:
                         return

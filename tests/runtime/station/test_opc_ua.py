@@ -1,0 +1,279 @@
+"""OPC UA after OPC 40100-1, asked by asyncua's own client."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("asyncua", reason="needs asyncua (pip install '.[opc-ua]')")
+
+from runtime.errors import OptionError
+from runtime.station.settings.signal_settings import OpcUaSignal
+from runtime.station.signals.opc_ua import OpcUa
+from runtime.station.signals.vision_system import NODESET, OWN, VISION
+from tests.parts.station import Commanded, free_port, outcome
+
+Asked = Callable[["Ua"], Awaitable[None]]
+
+
+class Ua:
+    """A client beside the server that it asks."""
+
+    def __init__(self, server: OpcUa, client: Any, commanded: Commanded) -> None:
+        self.server, self.client, self.commanded = server, client, commanded
+
+    async def open(self) -> "Ua":
+        await self.client.load_data_type_definitions()
+        self.vision = await self.client.get_namespace_index(VISION)
+        self.own = await self.client.get_namespace_index(OWN)
+        self.system = await self.client.nodes.objects.get_child([f"{self.own}:press3"])
+        return self
+
+    async def node(self, path: str) -> Any:
+        names = [name if ":" in name else f"{self.vision}:{name}" for name in path.split("/")]
+        return await self.system.get_child(names)
+
+    async def value(self, name: str) -> Any:
+        return await (await self.node(f"{self.own}:{name}")).read_value()
+
+    async def state(self, machine: str) -> str:
+        found = await (await self.node(f"{machine}/0:CurrentState")).read_value()
+        return str(found.Text)
+
+    async def call(self, path: str, *arguments: Any) -> Any:
+        where, _, method = path.rpartition("/")
+        return await (await self.node(where)).call_method(f"{self.vision}:{method}", *arguments)
+
+
+MODE = "VisionStateMachine/AutomaticModeStateMachine"
+
+
+def asked(work: Asked, **changes: Any) -> Commanded:
+    """Start a server, ask it, and end it."""
+    from asyncua import Client
+
+    sources = changes.pop("sources", ("side",))
+    listen = f"127.0.0.1:{free_port()}"
+    settings = OpcUaSignal(**{"name": "ua", "listen": listen, "commands": True, **changes})
+    commanded = Commanded()
+
+    async def run() -> None:
+        server = OpcUa(
+            settings, station="press3", sources=sources, product="plate", commands=commanded
+        )
+        await server.start()
+        try:
+            async with Client(f"opc.tcp://{listen}/", timeout=20) as client:
+                await work(await Ua(server, client, commanded).open())
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+    return commanded
+
+
+def struct(value: Any) -> Any:
+    from asyncua import ua
+
+    return ua.Variant(value, ua.VariantType.ExtensionObject)
+
+
+async def start_job(at: Ua, part: str) -> Any:
+    from asyncua import ua
+
+    return await at.call(
+        f"{MODE}/StartSingleJob",
+        struct(ua.MeasIdDataType()),
+        struct(ua.PartIdDataType(Id=part)),
+        struct(ua.RecipeIdExternalDataType()),
+        struct(ua.ProductIdDataType()),
+        ua.Variant([], ua.VariantType.Variant, is_array=True),
+    )
+
+
+def test_a_result_is_shown_told_and_can_be_asked_for() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        events: list[Any] = []
+
+        class Handler:
+            def event_notification(self, event: Any) -> None:
+                events.append(event)
+
+        subscription = await at.client.create_subscription(20, Handler())
+        kind = await _event_type(at, "ResultReadyEventType")
+        await subscription.subscribe_events(at.system, [kind])
+        await at.server.show(outcome(7, part=9, request="A7"))
+        for _ in range(200):
+            await asyncio.sleep(0.02)
+            if events:
+                break
+        (event,) = events
+        assert (event.ResultId.Id, event.PartId.Id, event.JobId.Id) == ("7", "9", "A7")
+        assert json.loads(event.ResultContent[0])["action"] == "reject"
+        assert await at.value("LastAction") == "reject"
+        assert await at.value("LastVerdict") == 3
+        _, result, error = await at.call(
+            "ResultManagement/GetResultById",
+            struct(ua.ResultIdDataType(Id="7")),
+            ua.Variant(0, ua.VariantType.Int32),
+        )
+        assert (result.ResultState, result.ProductId.Id, error) == (1, "plate", 0)
+
+    asked(work)
+
+
+def test_a_part_that_was_not_inspected_is_a_failed_result() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        await at.server.show(outcome(1, verdict="not inspected", score=None, threshold=None))
+        _, result, _ = await at.call(
+            "ResultManagement/GetResultById",
+            struct(ua.ResultIdDataType(Id="1")),
+            ua.Variant(0, ua.VariantType.Int32),
+        )
+        assert result.ResultState == 4
+
+    asked(work)
+
+
+def test_a_changeover_is_prepare_product() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        answers = [
+            (
+                await at.call(
+                    "RecipeManagement/PrepareProduct", struct(ua.ProductIdDataType(Id=name))
+                )
+            )
+            for name in ("bolt", "nut")
+        ]
+        assert [error for _, error in answers] == [0, -1]
+        assert await at.value("Product") == "bolt"
+
+    assert asked(work).products == ["bolt"]
+
+
+def test_a_single_job_takes_a_frame_and_ends_with_its_result() -> None:
+    async def work(at: Ua) -> None:
+        assert await at.state("VisionStateMachine") == "Operational"
+        assert await at.state(MODE) == "Ready"
+        job, error = await start_job(at, "A7")
+        assert (job.Id, error) == ("A7", 0)
+        assert await at.state(MODE) == "SingleExecution"
+        await at.server.show(outcome(1, request="A7"))
+        assert await at.state(MODE) == "Ready"
+
+    assert asked(work).triggers == [("", "A7")]
+
+
+def test_a_station_that_waits_for_nobody_executes_continuously() -> None:
+    async def work(at: Ua) -> None:
+        assert await at.state(MODE) == "ContinuousExecution"
+
+    asked(work, sources=())
+
+
+def test_a_source_that_is_away_is_the_state_error() -> None:
+    async def work(at: Ua) -> None:
+        for away, wanted in (("it is unplugged", "Error"), ("", "Operational")):
+            at.server.show_state(
+                json.dumps({"product": "plate", "sources": {"side": away}}).encode()
+            )
+            await asyncio.sleep(0.3)
+            assert await at.state("VisionStateMachine") == wanted
+
+    asked(work)
+
+
+def test_commands_are_refused_where_the_file_does_not_allow_them() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        _, error = await at.call(
+            "RecipeManagement/PrepareProduct", struct(ua.ProductIdDataType(Id="bolt"))
+        )
+        assert error == -1
+
+    assert asked(work, commands=False).products == []
+
+
+def test_what_the_station_has_no_use_for_is_said_to_be_unsupported() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        with pytest.raises(ua.UaStatusCodeError, match="NotSupported"):
+            await at.call("VisionStateMachine/Halt", ua.Variant(0, ua.VariantType.Int32), "why")
+
+    asked(work)
+
+
+def test_nobody_writes_what_the_station_shows() -> None:
+    from asyncua import ua
+
+    async def work(at: Ua) -> None:
+        with pytest.raises(ua.UaStatusCodeError, match="Denied"):
+            await (await at.node(f"{at.own}:LastAction")).write_value("accept")
+
+    asked(work)
+
+
+def test_no_more_clients_come_in_than_the_file_says() -> None:
+    from asyncua import Client
+
+    async def work(at: Ua) -> None:
+        with pytest.raises((ConnectionError, asyncio.TimeoutError)):
+            await Client(at.client.server_url.geturl(), timeout=2).connect()
+
+    asked(work, sessions=1)
+
+
+def test_a_taken_port_is_refused() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = OpcUa(
+            OpcUaSignal(name="ua", listen=listen),
+            station="press3",
+            sources=(),
+            product=None,
+            commands=Commanded(),
+        )
+        with pytest.raises(OptionError, match="is the port taken"):
+            asyncio.run(server.start())
+
+
+def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
+    settings = OpcUaSignal(
+        name="ua", certificate=tmp_path / "server.pem", key=tmp_path / "server.key"
+    )
+    with pytest.raises(OptionError, match=r"server\.pem is no file"):
+        OpcUa(settings, station="press3", sources=(), product=None, commands=Commanded())
+
+
+def test_the_model_is_the_opc_foundations_own() -> None:
+    digest = hashlib.sha256(gzip.decompress(NODESET.read_bytes())).hexdigest()
+    assert digest in (NODESET.parent / "README.md").read_text()
+
+
+async def _event_type(at: Ua, name: str) -> Any:
+    from asyncua import ua
+
+    async def find(node: Any) -> Any:
+        for child in await node.get_children(refs=ua.ObjectIds.HasSubtype):
+            if (await child.read_browse_name()).Name == name:
+                return child
+            if (found := await find(child)) is not None:
+                return found
+        return None
+
+    return await find(at.client.get_node(ua.ObjectIds.BaseEventType))

@@ -1,0 +1,338 @@
+"""A whole station: each part that comes is inspected or said not to be, told, and kept."""
+
+import os
+import signal
+import socket
+import sqlite3
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import OptionError, UnknownProductError
+from runtime.models.exported_model import ExportedModel
+from runtime.records.journal import each_record
+from runtime.station.doctor import check_station
+from runtime.station.dry_run import describe_station
+from runtime.station.parts.inspecting import product_by_code, read_codes
+from runtime.station.settings.station_file import read_station
+from runtime.storage.json_files import read_json
+from tests.parts.small import png
+from tests.parts.station import (
+    DRAWN,
+    FOLDER,
+    ean13,
+    free_port,
+    lines_of,
+    run_to_its_end,
+    running,
+    started,
+    station_text,
+    wait_for,
+    write_station,
+)
+
+CODES = '[[sources]]\nkind = "folder"\nname = "in"\nfolder = "incoming"\nbarcodes = {codes}\n'
+
+
+def ledger_counts(folder: Path) -> dict[str, int]:
+    database = sqlite3.connect(folder / "station" / "ledger.sqlite")
+    rows = database.execute("SELECT verdict, count(*) FROM parts GROUP BY verdict").fetchall()
+    database.close()
+    return {verdict or "": count for verdict, count in rows}
+
+
+def test_what_came_was_inspected_told_and_kept(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    drawn = DRAWN.format(count=30, pause_s=0.0)
+    text = station_text(tiny_exported.folder, drawn, inspection='when_full = "wait"')
+    station = run_to_its_end(write_station(tmp_path, text))
+    assert station.counters.total("triggers") == 30
+    assert station.counters.total("inspected") == 30
+    assert [line["part"] for line in lines_of(tmp_path)] == list(range(1, 31))
+    assert sum(ledger_counts(tmp_path).values()) == 30
+    state = read_json(tmp_path / "station" / "state.json", dict)
+    assert state["state"] == "stopped"
+    assert state["counts"]["signalled"] == {"lines": 30}
+
+
+def test_a_burst_is_counted_to_the_last_part(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    text = station_text(tiny_exported.folder, DRAWN.format(count=200, pause_s=0.0))
+    station = run_to_its_end(write_station(tmp_path, text))
+    inspected = station.counters.total("inspected")
+    left_out = station.counters.counts()["not_inspected"]["no room"]
+    assert left_out > 0
+    assert inspected + left_out == 200
+    lines = lines_of(tmp_path)
+    assert sorted(line["part"] for line in lines) == list(range(1, 201))
+    refused = [line for line in lines if line["verdict"] == "not inspected"]
+    assert len(refused) == left_out
+    assert {line["action"] for line in refused} == {"reject"}
+
+
+def test_a_killed_station_forgets_no_part(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    (tmp_path / "incoming").mkdir()
+    text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.01), FOLDER)
+    file = write_station(tmp_path, text)
+    for number in range(5):
+        (tmp_path / "incoming" / f"{number}.png").write_bytes(png(number))
+    process = started(file)
+    wait_for(lambda: len(lines_of(tmp_path)) > 20, "some outcomes")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    text = station_text(tiny_exported.folder, DRAWN.format(count=1, pause_s=0.0), FOLDER)
+    with running(write_station(tmp_path, text)):
+        wait_for(lambda: "" not in ledger_counts(tmp_path), "an outcome of each part")
+        wait_for(
+            lambda: (
+                len({line["part"] for line in lines_of(tmp_path)})
+                == sum(ledger_counts(tmp_path).values())
+            ),
+            "word of each part",
+        )
+    lines = lines_of(tmp_path)
+    parts = {line["part"] for line in lines}
+    assert parts == set(range(1, max(parts) + 1))
+    ended = [line for line in lines if "station ended" in line["reason"]]
+    assert {line["source"] for line in ended} <= {"drawn"}
+    of_files = {line["frame_id"] for line in lines if line["source"] == "in"}
+    assert of_files == {f"{number}.png" for number in range(5)}
+
+
+def test_sigterm_ends_a_station_with_all_that_came_told(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.02))
+    process = started(write_station(tmp_path, text))
+    wait_for(lambda: len(lines_of(tmp_path)) > 5, "some outcomes")
+    process.terminate()
+    assert process.wait(30) == 0
+    counts = ledger_counts(tmp_path)
+    assert "" not in counts
+    assert len(lines_of(tmp_path)) == sum(counts.values())
+
+
+def test_a_changeover_needs_no_restart_and_outlives_one(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.05))
+    with running(write_station(tmp_path, text)) as station:
+        with pytest.raises(UnknownProductError, match="nut"):
+            station.change_product("nut")
+        assert station.state()["product"] == "plate"
+        station.change_product("plate")
+    assert read_json(tmp_path / "station" / "state.json", dict)["product"] == "plate"
+
+
+def test_a_product_that_is_not_there_is_refused_before_anything_starts(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    drawn = DRAWN.format(count=1, pause_s=0.0) + 'product = "nut"\n'
+    file = write_station(tmp_path, station_text(tiny_exported.folder, drawn))
+    with pytest.raises(UnknownProductError, match="nut"):
+        run_to_its_end(file)
+    with pytest.raises(UnknownProductError, match="nut"):
+        describe_station(read_station(file))
+    assert lines_of(tmp_path) == []
+
+
+def test_two_stations_do_not_share_a_folder(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.1))
+    file = write_station(tmp_path, text)
+    with running(file), pytest.raises(OptionError, match="another station works in"):
+        run_to_its_end(file)
+
+
+def test_images_and_records_are_kept_as_the_file_says(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "done").mkdir()
+    folder = FOLDER + 'after = "move"\nmove_to = "done"\n'
+    kept = '[archive]\nimages = "all"\nrecords = "records"\n'
+    content = png(1, height=240, width=360)
+    with running(write_station(tmp_path, station_text(tiny_exported.folder, folder, kept))):
+        (tmp_path / "incoming" / "a.png").write_bytes(content)
+        wait_for(lambda: (tmp_path / "done" / "a.png").exists(), "the file is moved")
+    (image,) = (tmp_path / "station" / "images").rglob("*.png")
+    assert image.read_bytes() == content
+    assert image.name == f"1-in-{lines_of(tmp_path)[0]['verdict']}.png"
+    (record,) = each_record(tmp_path / "records" / "journal")
+    assert (record.product, record.image_wh) == ("plate", (360, 240))
+    pictures = [path.name for path in (tmp_path / "records" / "pictures").rglob("*.*")]
+    assert sorted(pictures) == [f"{record.key}.heat.png", f"{record.key}.jpg"]
+
+
+def test_a_damaged_file_is_told_and_the_line_goes_on(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    with running(write_station(tmp_path, station_text(tiny_exported.folder, FOLDER))):
+        (tmp_path / "incoming" / "cut.png").write_bytes(png(1)[:200])
+        (tmp_path / "incoming" / "whole.png").write_bytes(png(2))
+        wait_for(lambda: len(lines_of(tmp_path)) == 2, "two outcomes")
+    told = {line["frame_id"]: line for line in lines_of(tmp_path)}
+    assert told["cut.png"]["verdict"] == "not inspected"
+    assert "damaged or cut" in told["cut.png"]["reason"]
+    assert told["whole.png"]["score"] is not None
+
+
+def test_the_product_is_read_from_the_barcode(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    import cv2
+
+    (tmp_path / "incoming").mkdir()
+    codes = CODES.format(codes='{ "4006381333931" = "plate" }')
+    with running(write_station(tmp_path, station_text(tiny_exported.folder, codes))):
+        for name, code in (("known", "4006381333931"), ("unknown", "5901234123457")):
+            cv2.imwrite(str(tmp_path / "incoming" / f"{name}.png"), ean13(code))
+        (tmp_path / "incoming" / "none.png").write_bytes(png(1))
+        wait_for(lambda: len(lines_of(tmp_path)) == 3, "three outcomes")
+    told = {line["frame_id"]: line for line in lines_of(tmp_path)}
+    assert told["known.png"]["product"] == "plate"
+    assert told["known.png"]["score"] is not None
+    assert "5901234123457 belong to no product" in told["unknown.png"]["reason"]
+    assert "no code read" in told["none.png"]["reason"]
+    assert told["none.png"]["action"] == "reject"
+
+
+def test_qr_codes_are_read_too() -> None:
+    import cv2
+    import numpy as np
+
+    code = cv2.QRCodeEncoder.create().encode("bolt-M8")
+    image = np.repeat(
+        np.kron(np.pad(code, 4, constant_values=255), np.ones((8, 8), np.uint8))[..., None],
+        3,
+        axis=2,
+    )
+    assert read_codes(image) == {"bolt-M8"}
+    assert product_by_code(image, {"bolt-M8": "bolt"}) == "bolt"
+
+
+def test_codes_of_two_products_in_one_image_decide_nothing() -> None:
+    import numpy as np
+
+    both = np.concatenate([ean13("4006381333931"), ean13("5901234123457")])
+    with pytest.raises(UnknownProductError, match="several products"):
+        product_by_code(both, {"4006381333931": "bolt", "5901234123457": "nut"})
+
+
+def test_metrics_add_up(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    port = free_port()
+    text = station_text(
+        tiny_exported.folder,
+        DRAWN.format(count=100_000, pause_s=0.02),
+        f'[service]\nmetrics = "127.0.0.1:{port}"\n',
+    )
+    with running(write_station(tmp_path, text)):
+        wait_for(lambda: len(lines_of(tmp_path)) > 5, "some outcomes")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            page = answer.read().decode()
+    values = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(values['l2bt_line_triggers_total{source="drawn",station="press3"}']) > 5
+    assert values['l2bt_line_source_up{source="drawn",station="press3"}'] == "1.0"
+    assert values['l2bt_line_signal_up{signal="lines",station="press3"}'] == "1.0"
+
+
+def test_systemd_is_told_of_the_start_of_life_and_of_the_end(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    path = tmp_path / "notify"
+    words: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(0.2)
+        is_over = threading.Event()
+
+        def listen() -> None:
+            while not is_over.is_set():
+                try:
+                    words.append(listener.recv(100).decode())
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.1))
+        environment = {**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
+        environment.pop("WATCHDOG_PID", None)
+        process = started(write_station(tmp_path, text), env=environment)
+        wait_for(lambda: words.count("WATCHDOG=1") > 2, "signs of life")
+        process.terminate()
+        assert process.wait(30) == 0
+        time.sleep(0.3)
+        is_over.set()
+        thread.join()
+    assert words[0] == "READY=1"
+    assert words[-1] == "STOPPING=1"
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "a.png").write_bytes(png(1))
+    file = write_station(tmp_path, station_text(tiny_exported.folder, FOLDER))
+    said = describe_station(read_station(file))
+    assert f"image files in {tmp_path / 'incoming'}, by inotify; left there afterwards" in said
+    assert "products plate" in said
+    assert "a part that is not inspected: reject" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["incoming", "station.toml"]
+
+
+def test_the_doctor_names_what_cannot_be_had(tmp_path: Path, tiny_exported: ExportedModel) -> None:
+    port = free_port()
+    tables = (
+        FOLDER,
+        f'[[signals]]\nkind = "mqtt"\nname = "broker"\nbroker = "127.0.0.1:{port}"\ntopic = "p"\n',
+        '[[sources]]\nkind = "camera"\nname = "top"\ndevice = "/dev/video77"\n',
+    )
+    file = write_station(tmp_path, station_text(tiny_exported.folder, *tables))
+    checks = {check.name: check for check in check_station(file)}
+    assert checks["inspection"].state == "ok"
+    assert checks["signal lines"].state == "ok"
+    assert checks["source in"].state == "missing"
+    assert "is no folder; make it" in checks["source in"].advice
+    assert "/dev/video77 is not there" in checks["source top"].advice
+    assert checks["signal broker"].state == "missing"
+    assert str(port) in checks["signal broker"].advice
+    assert f"disk of {tmp_path / 'station'}" in checks
+
+
+def test_the_doctor_reads_no_further_than_a_wrong_file(tmp_path: Path) -> None:
+    file = write_station(tmp_path, "name = 3")
+    (check,) = check_station(file)
+    assert check.state == "missing"
+
+
+def test_the_station_of_a_server_outlives_the_server(tmp_path: Path, repository: Path) -> None:
+    from triton_repo.server.server import ServerSettings, TritonServer
+
+    (tmp_path / "incoming").mkdir()
+    grpc, http, metrics = (free_port() for _ in range(3))
+    settings = ServerSettings(
+        grpc_port=grpc,
+        http_port=http,
+        metrics_port=metrics,
+        log_path=tmp_path / "server.log",
+    )
+    text = station_text(Path("-"), FOLDER, inspection='when_full = "wait"\npatience_s = 3.0')
+    file = write_station(tmp_path, text.replace('model = "-"', f'server = "127.0.0.1:{grpc}"'))
+    with ExitStack() as stack:
+        with TritonServer(repository, settings):
+            stack.enter_context(running(file))
+            (tmp_path / "incoming" / "a.png").write_bytes(png(1))
+            wait_for(lambda: len(lines_of(tmp_path)) == 1, "an outcome")
+        (tmp_path / "incoming" / "b.png").write_bytes(png(2))
+        wait_for(lambda: len(lines_of(tmp_path)) == 2, "word of the part that was not inspected")
+        with TritonServer(repository, settings):
+            (tmp_path / "incoming" / "c.png").write_bytes(png(3))
+            wait_for(lambda: len(lines_of(tmp_path)) == 3, "an outcome again")
+    first, second, third = lines_of(tmp_path)
+    assert first["score"] is not None
+    assert (second["verdict"], second["action"]) == ("not inspected", "reject")
+    assert third["score"] is not None, third["reason"]
