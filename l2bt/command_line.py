@@ -106,6 +106,14 @@ _BENCHMARKS = {
         "load.console.console:console",
         "The console over a large archive, and how soon a verdict is shown.",
     ),
+    "line": (
+        "load.line.line:line",
+        "How long a station takes from a part's trigger to its signals.",
+    ),
+    "line-soak": (
+        "load.line.soak:line_soak",
+        "A station's counts, while parts of its plant are killed.",
+    ),
     "faults": (
         "load.endurance.faults:faults",
         "Kill parts of a server under load, again and again.",

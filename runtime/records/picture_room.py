@@ -1,4 +1,4 @@
-"""The room that small pictures may take: whole hours go, the oldest first."""
+"""The room that pictures may take: whole folders go, the oldest first."""
 
 import logging
 import os
@@ -7,15 +7,15 @@ from pathlib import Path
 
 logger = logging.getLogger("l2bt.records")
 
-# So many of the latest hours may still be written to.
-_OPEN_HOURS = 2
+# So many of the latest folders may still be written to.
+_OPEN_FOLDERS = 2
 
 
 class PictureRoom:
     """Keeps a folder of pictures within its room.
 
     Args:
-        pictures: Folder with a folder an hour.
+        pictures: With a folder for each span of time, such as an hour, under its number.
         limit_bytes: Of all of them together.
     """
 
@@ -25,24 +25,24 @@ class PictureRoom:
         self._bytes_of: dict[Path, int] = {}
 
     def tidy(self) -> int:
-        """Remove the oldest hours until the rest has room; how many were removed.
+        """Remove the oldest folders until the rest has room; how many were removed.
 
         The latest two always stay.
 
         Raises:
             OSError: A folder cannot be read or removed.
         """
-        hours = sorted(
+        folders = sorted(
             (path for path in self._pictures.iterdir() if path.name.isdigit()),
             key=lambda path: int(path.name),
         )
-        for path in hours[:-_OPEN_HOURS]:
+        for path in folders[:-_OPEN_FOLDERS]:
             # What no picture comes to any more is looked over once.
             if path not in self._bytes_of:
                 self._bytes_of[path] = _bytes_in(path)
-        total = sum(self._bytes_of.get(path, 0) or _bytes_in(path) for path in hours)
+        total = sum(self._bytes_of.get(path, 0) or _bytes_in(path) for path in folders)
         removed = 0
-        for path in hours[:-_OPEN_HOURS]:
+        for path in folders[:-_OPEN_FOLDERS]:
             if total <= self._limit_bytes:
                 break
             # Another process may do the same.
@@ -50,7 +50,7 @@ class PictureRoom:
             total -= self._bytes_of.pop(path)
             removed += 1
         if removed:
-            logger.info("pictures of %d hours are removed, to keep within their room", removed)
+            logger.info("%d folders of pictures are removed, to keep within their room", removed)
         return removed
 
 

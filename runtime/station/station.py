@@ -60,6 +60,7 @@ class Station:
         }
         self._grabbers: dict[str, Grabber] = {}
         self._failure = ""
+        self._is_state_lost = False
 
     def stop(self) -> None:
         """End: what has come is inspected and told first."""
@@ -161,18 +162,25 @@ class Station:
             raise OptionError(
                 f"source {source!r} takes no messages; expected {', '.join(taking) or 'none'}"
             )
-        message = TriggerMessage(request=request, product=self._fixed[source] or self._product)
+        lost = LostFrame(
+            source=source,
+            frame_id="",
+            reason="too many triggers wait already",
+            product=self._fixed[source] or self._product,
+            request=request,
+        )
+        # Written down before it is answered: a machine that was told "yes" gets an outcome.
+        part = self._ledger.begin(lost)
+        message = TriggerMessage(
+            request=request,
+            product=lost.product,
+            part=part,
+            triggered_s=lost.triggered_s,
+            at_s=lost.at_s,
+        )
         if not self._triggers[source].put(message):
-            self.lose(
-                LostFrame(
-                    source=source,
-                    frame_id="",
-                    reason="too many triggers wait already",
-                    product=message.product,
-                    request=request,
-                )
-            )
-            raise OptionError(f"source {source}: too many triggers wait already")
+            self.lose(replace(lost, part=part))
+            raise OptionError(f"source {source}: {lost.reason}")
 
     # What others see
 
@@ -280,7 +288,11 @@ class Station:
                 {**found, "state": state or found["state"], "at_s": round(time.time(), 3)},
             )
         except OSError as error:
-            logger.warning("the state file is not written: %s", error.strerror or error)
+            if not self._is_state_lost:
+                logger.warning("the state file is not written: %s", error.strerror or error)
+            self._is_state_lost = True
+        else:
+            self._is_state_lost = False
 
     def _counts(self) -> StationCounts:
         counts = self.counters.counts()

@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,6 @@ from runtime.station.parts.outcome import Outcome
 from runtime.station.settings.station_file import read_station
 from runtime.station.station import Station
 from tests.parts.small import random_image
-
-WITHIN_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> Any:
-    end_s = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def outcome(number: int = 1, **changes: Any) -> Outcome:
@@ -196,33 +179,6 @@ with_broker = pytest.mark.skipif(
 )
 
 
-OPEN = ("allow_anonymous true",)
-
-
-@contextmanager
-def broker(folder: Path, port: int, *settings: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A real MQTT broker on loopback."""
-    file = folder / f"mosquitto-{port}.conf"
-    file.write_text("\n".join([f"listener {port} 127.0.0.1", "user root", *(settings or OPEN)]))
-    process = subprocess.Popen(
-        ["mosquitto", "-c", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_for(lambda: _answers(port), "the broker listens")
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 0.2):
-            return True
-    except OSError:
-        return False
-
-
 def _cannot_grab() -> str:
     if shutil.which("arv-fake-gv-camera-0.8") is None:
         return "arv-fake-gv-camera-0.8 (Debian: apt install aravis-tools)"
@@ -233,22 +189,6 @@ def _cannot_grab() -> str:
 
 CANNOT_GRAB = _cannot_grab()
 with_camera = pytest.mark.skipif(bool(CANNOT_GRAB), reason=f"needs {CANNOT_GRAB}")
-
-
-@contextmanager
-def fake_camera(serial: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Aravis's own GigE Vision camera that is none, on loopback; it is named Aravis-SERIAL."""
-    process = subprocess.Popen(
-        ["arv-fake-gv-camera-0.8", "-i", "127.0.0.1", "-s", serial],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        time.sleep(0.5)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def ean13(code: str, *, module_px: int = 4, height_px: int = 120) -> ImageArray:

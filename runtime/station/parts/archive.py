@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,11 @@ logger = logging.getLogger("l2bt.station")
 IMAGES_NAME = "images"
 _MOST_WAITING = 32
 _TIDY_EVERY_S = 600.0
+# A camera's images fill a disk in minutes, so whole minutes go.
+_IMAGES_SPAN_S = 60
+_TIDY_IMAGES_EVERY_S = 20.0
+# The ledger counts more than an image: so much of a disk, or this share of a small one, is left.
+_LEAST_FREE_BYTES, _LEAST_FREE_SHARE = 1_000_000_000, 0.05
 _DAY_S = 86_400.0
 # A clock that is set by more than this is not a clock that runs a little fast.
 _CLOCK_STEP_S = 60.0
@@ -106,11 +112,14 @@ class Archive:
             self._finished(frame)
 
     def _run(self) -> None:
-        tidy_at_s = 0.0
+        tidy_at_s, images_at_s = 0.0, 0.0
         while True:
             if time.monotonic() >= tidy_at_s:
                 tidy_at_s = time.monotonic() + _TIDY_EVERY_S
-                self._tidy()
+                self._forget()
+            if time.monotonic() >= images_at_s:
+                images_at_s = time.monotonic() + _TIDY_IMAGES_EVERY_S
+                self._tidy_images()
             try:
                 part = self._waiting.get(timeout=1.0)
             except queue.Empty:
@@ -132,21 +141,30 @@ class Archive:
     def _keep(self, frame: Frame, outcome: Outcome, inspection: Inspection | None) -> None:
         wanted = self._settings.images
         if wanted == "all" or (wanted == "rejected" and outcome.action != "accept"):
-            suffix, content = _file_of(frame)
-            verdict = outcome.verdict.replace(" ", "-")
-            hour = self._images / str(int(outcome.at_s // 3600))
-            atomic_write(hour / f"{outcome.part}-{outcome.source}-{verdict}{suffix}", content)
+            self._keep_image(frame, outcome)
         if self._records is not None and inspection is not None:
             self._records.write(frame, inspection)
 
-    def _tidy(self) -> None:
+    def _keep_image(self, frame: Frame, outcome: Outcome) -> None:
+        disk = shutil.disk_usage(self._images)
+        if disk.free < min(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * disk.total):
+            self._counters.count("images_not_kept", "little room")
+            return
+        suffix, content = _file_of(frame)
+        verdict = outcome.verdict.replace(" ", "-")
+        span = self._images / str(int(outcome.at_s // _IMAGES_SPAN_S))
+        atomic_write(span / f"{outcome.part}-{outcome.source}-{verdict}{suffix}", content)
+
+    def _tidy_images(self) -> None:
         try:
             self._room.tidy()
-            if self._clock.is_steady():
-                before_s = time.time() - self._settings.days * _DAY_S
-                self._ledger.prune(before_s, self._is_needed)
         except OSError as error:
             logger.warning("old images stay: %s", error)
+
+    def _forget(self) -> None:
+        if self._clock.is_steady():
+            before_s = time.time() - self._settings.days * _DAY_S
+            self._ledger.prune(before_s, self._is_needed)
 
 
 class _Records:

@@ -22,6 +22,7 @@ class Frame:
         request: What the message that asked for it called the part; empty if none did.
         file_key: Of a file: its name, time and size, by which it is known again.
         pixel_rule: How its pixels became 8-bit RGB; empty where they were that.
+        part: The part's number, where the ledger has it already.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Frame:
     request: str = ""
     file_key: str | None = None
     pixel_rule: str = ""
+    part: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class LostFrame:
         at_s: The same in seconds since 1970.
         product: As of a frame.
         request: As of a frame.
+        part: As of a frame.
     """
 
     source: str
@@ -57,3 +60,4 @@ class LostFrame:
     at_s: float = field(default_factory=time.time)
     product: str | None = None
     request: str = ""
+    part: int | None = None

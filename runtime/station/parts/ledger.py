@@ -3,11 +3,15 @@
 One SQLite file. A part is written down when it comes and again when its outcome is known, so that
 after the end of the process in any way nothing that came is forgotten. What was written survives
 the end of the process, and not that of the machine: the disk is not waited for. Where the disk is
-full, outcomes wait in memory, are told from there, and are written once there is room.
+full, outcomes wait in memory, are told from there, and are written once there is room; a small file
+beside the ledger, whose room is taken from the start, then says which numbers were given out, so
+that none is given twice even if the process is killed meanwhile.
 """
 
 import logging
+import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import deque
@@ -25,6 +29,7 @@ from runtime.station.parts.outcome import Outcome
 logger = logging.getLogger("l2bt.station")
 
 LEDGER_NAME = "ledger.sqlite"
+NUMBERS_NAME = "ledger.numbers"
 _LAYOUT = 1
 _TABLES = """
 CREATE TABLE parts (
@@ -47,6 +52,7 @@ CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 _MOST_UNWRITTEN = 72_000
 _RETRY_EVERY_S = 1.0
 _PRUNED_AT_ONCE = 1_000
+_NUMBERS = struct.Struct("<QQ")
 _Write = tuple[str, Sequence[Any]]
 
 
@@ -101,6 +107,8 @@ class Ledger:
             self._prepare()
             self._part = self._largest("SELECT seq FROM sqlite_sequence WHERE name = 'parts'")
             self._sequence = self._largest("SELECT max(sequence) FROM parts")
+            self._numbers = _Numbers(folder / NUMBERS_NAME)
+            self._skip_lost_numbers()
             self._told = self._begin_signals(tuple(signals))
         except (OSError, sqlite3.OperationalError) as error:
             raise OptionError(
@@ -265,6 +273,17 @@ class Ledger:
                     *(self.path, self.failure, len(self._unwritten)),
                 )
             self._database.close()
+            self._numbers.close()
+
+    def _skip_lost_numbers(self) -> None:
+        part, sequence = self._numbers.read()
+        if part > self._part or sequence > self._sequence:
+            logger.error(
+                "%s lacks the parts %d to %d: they came while the disk was full, and the station "
+                "was killed before there was room",
+                *(self.path, self._part + 1, max(part, self._part)),
+            )
+        self._part, self._sequence = max(part, self._part), max(sequence, self._sequence)
 
     def _prepare(self) -> None:
         self._database.execute("PRAGMA journal_mode = WAL")
@@ -319,6 +338,7 @@ class Ledger:
         if not self._unwritten:
             return True
         if self.failure and time.monotonic() < self._retry_at_s:
+            self._numbers.write(self._part, self._sequence)
             return False
         try:
             if len(self._unwritten) == 1:
@@ -336,6 +356,7 @@ class Ledger:
                 )
             self.failure = str(error)
             self._retry_at_s = time.monotonic() + _RETRY_EVERY_S
+            self._numbers.write(self._part, self._sequence)
             return False
         self._unwritten.clear()
         if self.failure:
@@ -343,3 +364,25 @@ class Ledger:
             self.failure = ""
         self._untold.clear()
         return True
+
+
+class _Numbers:
+    """The last numbers that were given out, in a file that is overwritten where it lies."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        if os.fstat(self._file).st_size < _NUMBERS.size:
+            self.write(0, 0)
+
+    def read(self) -> tuple[int, int]:
+        """The last part and the last sequence number."""
+        part, sequence = _NUMBERS.unpack(os.pread(self._file, _NUMBERS.size, 0))
+        return part, sequence
+
+    def write(self, part: int, sequence: int) -> None:
+        """Remember them."""
+        os.pwrite(self._file, _NUMBERS.pack(part, sequence), 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)

@@ -99,7 +99,7 @@ class Pipeline:
     def take(self, frame: Frame) -> None:
         """Take a part; it may wait here where sources are kept waiting."""
         self._counters.count("triggers", frame.source)
-        part = _Part(self._ledger.begin(frame), frame)
+        part = _Part(frame.part or self._ledger.begin(frame), frame)
         if self._settings.deadline_ms is not None:
             self._deadlines.add(part, frame.triggered_s + self._settings.deadline_ms / 1e3)
         left_out = self._waiting.put(part)
@@ -111,7 +111,7 @@ class Pipeline:
         """Take word of a part whose frame did not come."""
         self._counters.count("triggers", lost.source)
         self._counters.count("trigger_errors", lost.source)
-        self.write_off(self._ledger.begin(lost), lost)
+        self.write_off(lost.part or self._ledger.begin(lost), lost)
 
     def write_off(self, number: int, lost: LostFrame) -> None:
         """Give a part that cannot be inspected its outcome.

@@ -90,7 +90,7 @@ class ArchiveSettings(Checked, frozen=True, kw_only=True):
     Attributes:
         images: Which images are kept in the station's folder: "none", "rejected" (all that were not
             accepted) or "all".
-        images_limit_gb: Room for them in gigabytes; the oldest hours go first.
+        images_limit_gb: Room for them in gigabytes; the oldest go first, by the minute.
         days: How long outcomes are kept in the ledger, in days.
         records: Folder for records and small pictures, which `l2bt console` shows; for an
             inspection in process. A server writes its own (l2bt serve --records).

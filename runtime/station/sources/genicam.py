@@ -141,6 +141,7 @@ class GenicamCamera:
             camera_time_ns=line["camera_time_ns"],
             product=message.product,
             request=message.request,
+            part=message.part,
             pixel_rule=self._rule,
         )
 

@@ -111,6 +111,7 @@ class OpenCvCamera:
             at_s=message.at_s if is_asked_for else time.time() - (time.monotonic() - arrived_s),
             product=message.product,
             request=message.request,
+            part=message.part,
             pixel_rule="8-bit colour as OpenCV gives it",
         )
 

@@ -30,12 +30,14 @@ class TriggerMessage:
     Attributes:
         request: What it calls the part; empty if it does not.
         product: The station's product when it was wished for; None for none.
+        part: The number that the ledger gave it.
         triggered_s: When it came, on `time.monotonic`'s clock.
         at_s: The same in seconds since 1970.
     """
 
     request: str = ""
     product: str | None = None
+    part: int | None = None
     triggered_s: float = field(default_factory=time.monotonic)
     at_s: float = field(default_factory=time.time)
 
@@ -179,6 +181,7 @@ class Grabber:
                 self._counters.count("source_losses", self.name)
                 self._pause(pause_s, self.away)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._lose_waiting("the station is ending")
         self.is_done = True
 
     def _pause(self, seconds: float, reason: str) -> None:
@@ -210,4 +213,5 @@ def lost_trigger(source: str, message: TriggerMessage, reason: str) -> LostFrame
         at_s=message.at_s,
         product=message.product,
         request=message.request,
+        part=message.part,
     )

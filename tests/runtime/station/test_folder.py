@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load.line.plant import wait_for
 from runtime.errors import OptionError
 from runtime.station.parts.frame import Frame
 from runtime.station.parts.ledger import Ledger
@@ -15,7 +16,7 @@ from runtime.station.settings.source_settings import FolderSource
 from runtime.station.sources.opening import open_source
 from runtime.station.sources.source import SourceAwayError, Triggers
 from tests.parts.small import png
-from tests.parts.station import outcome, wait_for
+from tests.parts.station import outcome
 
 WAYS = pytest.mark.parametrize("watch", ["inotify", "polling"])
 

@@ -193,6 +193,34 @@ def test_a_full_disk_loses_no_part(tmp_path: Path) -> None:
     assert ended.stdout.strip() == "200"
 
 
+_IS_KILLED_ON_A_FULL_DISK = (
+    _FILLS_THE_DISK.partition("filler.unlink()")[0]
+    + """
+import os
+print(ledger.begin(frame(200)), flush=True)
+os.execvp(sys.executable, [sys.executable, "-c", '''
+import sys
+from pathlib import Path
+from tests.runtime.station.test_ledger import Ledger, finish, frame
+folder = Path(sys.argv[1])
+(folder / "filler").unlink()
+ledger = Ledger(folder, ["broker"])
+part = ledger.begin(frame(201))
+print(part, finish(ledger, part))
+''', str(folder)])
+"""
+)
+
+
+@with_private_mounts
+def test_no_number_is_given_twice_where_a_station_is_killed_on_a_full_disk(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _IS_KILLED_ON_A_FULL_DISK, str(tmp_path)]
+    ended = run_with_small(tmp_path, 2000, command)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["200", "201", "200"]
+    assert "lacks the parts" in ended.stderr
+
+
 def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / LEDGER_NAME).write_text("a page about something else entirely " * 40)
     with pytest.raises(ModelError, match="is no ledger or damaged"):

@@ -1,15 +1,11 @@
 """MQTT, with a real broker on loopback."""
 
-import asyncio
-import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.parts.station import Commanded, broker, free_port, wait_for, with_broker
+from benchmarks.load.line.plant import Broker, Listener, free_port, wait_for
+from tests.parts.station import Commanded, with_broker
 from tests.runtime.station.test_signals import decide, signalling
 
 pytestmark = with_broker
@@ -24,63 +20,6 @@ commands = true
 """
 
 
-class Listener:
-    """Somebody at the broker who notes all messages, and may send some."""
-
-    def __init__(self, port: int) -> None:
-        self.messages: list[tuple[str, dict[str, Any], bool]] = []
-        self._port = port
-        self._loop = asyncio.new_event_loop()
-        self._is_ready = threading.Event()
-        self._client: Any = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._is_ready.wait(10)
-
-    def of(self, word: str) -> list[dict[str, Any]]:
-        return [content for topic, content, _ in self.messages if topic == f"plant/press3/{word}"]
-
-    def send(self, word: str, content: str, **options: Any) -> None:
-        sending = self._client.publish(f"plant/press3/{word}", content, qos=1, **options)
-        asyncio.run_coroutine_threadsafe(sending, self._loop).result(10)
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        self._task = self._loop.create_task(self._listen())
-        try:
-            self._loop.run_until_complete(self._task)
-        except (asyncio.CancelledError, Exception):
-            return
-
-    async def _listen(self) -> None:
-        import aiomqtt
-
-        client = aiomqtt.Client(
-            "127.0.0.1", self._port, protocol=aiomqtt.ProtocolVersion.V5, identifier="listener"
-        )
-        async with client as self._client:
-            await self._client.subscribe("plant/#", qos=1)
-            self._is_ready.set()
-            async for message in self._client.messages:
-                try:
-                    content = json.loads(message.payload)
-                except ValueError:
-                    continue
-                self.messages.append((str(message.topic), content, bool(message.retain)))
-
-
-@contextmanager
-def listening(port: int) -> Iterator[Listener]:
-    listener = Listener(port)
-    try:
-        yield listener
-    finally:
-        listener.end()
-
-
 def commanded(opened: Any) -> Commanded:
     found = opened._messages[0]._commands
     assert isinstance(found, Commanded)
@@ -90,17 +29,17 @@ def commanded(opened: Any) -> Commanded:
 def test_outcomes_come_in_order_and_the_state_is_kept(tmp_path: Path) -> None:
     port = free_port()
     with (
-        broker(tmp_path, port),
+        Broker(tmp_path, port),
         signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, _),
     ):
-        with listening(port) as listener:
+        with Listener(port) as listener:
             decide(opened, ledger, 5)
             wait_for(lambda: len(listener.of("outcome")) == 5, "five outcomes")
         from runtime.station.signals.registers import StationCounts
 
         state = {"state": "online", "product": "plate", "sources": {}}
         opened.show_state(state, StationCounts())
-        with listening(port) as later:
+        with Listener(port) as later:
             wait_for(lambda: later.of("state"), "the state that the broker keeps")
     assert [one["sequence"] for one in listener.of("outcome")] == [1, 2, 3, 4, 5]
     assert later.of("state")[0]["product"] == "plate"
@@ -109,7 +48,7 @@ def test_outcomes_come_in_order_and_the_state_is_kept(tmp_path: Path) -> None:
 
 def test_the_broker_says_offline_once_the_station_has_ended(tmp_path: Path) -> None:
     port = free_port()
-    with broker(tmp_path, port), listening(port) as listener:
+    with Broker(tmp_path, port), Listener(port) as listener:
         with signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, counters):
             decide(opened, ledger)
             wait_for(lambda: counters.total("signalled"), "an outcome")
@@ -119,15 +58,14 @@ def test_the_broker_says_offline_once_the_station_has_ended(tmp_path: Path) -> N
 def test_what_came_while_the_broker_was_away_is_told_in_order(tmp_path: Path) -> None:
     port = free_port()
     tables = MQTT.format(port=port)
-    with broker(tmp_path, port) as process:
+    with Broker(tmp_path, port) as process:
         with signalling(tmp_path, tables) as (opened, ledger, counters):
             decide(opened, ledger, 2)
             wait_for(lambda: counters.total("signalled") == 2, "two outcomes")
             process.kill()
-            process.wait()
             decide(opened, ledger, 50)
             wait_for(lambda: opened.states()["broker"]["away"], "word that it is away")
-            with broker(tmp_path, port), listening(port) as listener:
+            with Broker(tmp_path, port), Listener(port) as listener:
                 wait_for(lambda: counters.total("signalled") >= 52, "the rest")
                 wait_for(lambda: len(listener.of("outcome")) >= 50, "all of them")
     numbers = [one["sequence"] for one in listener.of("outcome")]
@@ -138,7 +76,7 @@ def test_what_came_while_the_broker_was_away_is_told_in_order(tmp_path: Path) ->
 
 def test_an_idle_station_sees_that_the_broker_is_gone(tmp_path: Path) -> None:
     port = free_port()
-    with broker(tmp_path, port) as process:
+    with Broker(tmp_path, port) as process:
         with signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, counters):
             decide(opened, ledger)
             wait_for(lambda: counters.total("signalled"), "an outcome")
@@ -148,7 +86,7 @@ def test_an_idle_station_sees_that_the_broker_is_gone(tmp_path: Path) -> None:
 
 def test_messages_change_the_product_and_trigger_sources(tmp_path: Path) -> None:
     port = free_port()
-    with broker(tmp_path, port), listening(port) as listener:
+    with Broker(tmp_path, port), Listener(port) as listener:
         with signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, counters):
             decide(opened, ledger)
             wait_for(lambda: counters.total("signalled"), "an outcome")
@@ -170,7 +108,7 @@ def test_messages_change_the_product_and_trigger_sources(tmp_path: Path) -> None
 
 def test_an_old_command_that_the_broker_kept_is_not_obeyed(tmp_path: Path) -> None:
     port = free_port()
-    with broker(tmp_path, port), listening(port) as listener:
+    with Broker(tmp_path, port), Listener(port) as listener:
         listener.send("command/product", "bolt", retain=True)
         with signalling(tmp_path, MQTT.format(port=port)) as (opened, _, _):
             wait_for(lambda: listener.of("answer"), "an answer")
@@ -189,7 +127,7 @@ def test_a_broker_that_wants_a_password_gets_the_files(tmp_path: Path) -> None:
     tables = MQTT.format(port=port) + 'user = "press"\npassword_file = "password"\n'
     settings = ("allow_anonymous false", f"password_file {passwords}")
     tmp_path.chmod(0o755)
-    with broker(tmp_path, port, *settings):
+    with Broker(tmp_path, port, *settings):
         with signalling(tmp_path, tables) as (opened, ledger, counters):
             decide(opened, ledger)
             wait_for(lambda: counters.total("signalled") == 1, "an outcome")

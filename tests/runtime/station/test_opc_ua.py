@@ -12,11 +12,12 @@ import pytest
 
 pytest.importorskip("asyncua", reason="needs asyncua (pip install '.[opc-ua]')")
 
+from benchmarks.load.line.plant import free_port
 from runtime.errors import OptionError
 from runtime.station.settings.signal_settings import OpcUaSignal
 from runtime.station.signals.opc_ua import OpcUa
 from runtime.station.signals.vision_system import NODESET, OWN, VISION
-from tests.parts.station import Commanded, free_port, outcome
+from tests.parts.station import Commanded, outcome
 
 Asked = Callable[["Ua"], Awaitable[None]]
 

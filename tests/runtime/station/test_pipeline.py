@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load.line.plant import wait_for
 from runtime.errors import BadImageError, ServerUnavailableError, UnknownProductError
 from runtime.inspections.inspection import Inspection
 from runtime.station.parts.counters import Counters
@@ -19,7 +20,6 @@ from runtime.station.parts.pipeline import Pipeline
 from runtime.station.settings.station_settings import InspectionSettings
 from tests.parts.inspections import ACCEPTED
 from tests.parts.small import random_image
-from tests.parts.station import wait_for
 
 
 def settings(**changes: object) -> InspectionSettings:

@@ -5,23 +5,22 @@ import hashlib
 import hmac
 import json
 import sys
-import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.load.line.plant import Receiver, free_port, wait_for
 from runtime.errors import OptionError
 from runtime.station.parts.counters import Counters
 from runtime.station.parts.ledger import Ledger
 from runtime.station.settings.station_file import read_station
 from runtime.station.signals.signalling import Signalling
 from tests.parts.private_mounts import run_with_small, with_private_mounts
-from tests.parts.station import Commanded, free_port, outcome, wait_for
+from tests.parts.station import Commanded, outcome
 from tests.runtime.station.test_ledger import frame
 
 SECRET = "a secret of thirty-two characters"
@@ -55,37 +54,6 @@ def decide(opened: Signalling, ledger: Ledger, count: int = 1, **changes: Any) -
     for _ in range(count):
         part = ledger.begin(frame())
         opened.tell(ledger.finish(part, lambda n: outcome(n, part=n, **changes)), 0.0)
-
-
-class Receiver(ThreadingHTTPServer):
-    """A webhook's receiver, which answers as it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: list[int] = []
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/outcomes"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.requests.append(({k.lower(): v for k, v in self.headers.items()}, body))
-        self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
-        self.send_header("location", "http://127.0.0.1:1/elsewhere")
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    do_GET = do_POST  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        return
 
 
 @pytest.fixture

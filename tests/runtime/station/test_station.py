@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load.line.plant import free_port, wait_for
 from runtime.errors import OptionError, UnknownProductError
 from runtime.models.exported_model import ExportedModel
 from runtime.records.journal import each_record
@@ -25,13 +26,11 @@ from tests.parts.station import (
     DRAWN,
     FOLDER,
     ean13,
-    free_port,
     lines_of,
     run_to_its_end,
     running,
     started,
     station_text,
-    wait_for,
     write_station,
 )
 
