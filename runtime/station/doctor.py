@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from runtime.errors import L2BTError
 from runtime.models.doctor import MISSING, NOTE, OK, Check
 from runtime.station.dry_run import describe_signal, describe_source
@@ -91,13 +93,8 @@ def _one_frame(source: CameraSource | GenicamSource) -> str:
     triggers = Triggers()
     opened: OpenSource
     if isinstance(source, GenicamSource) and source.trigger == "hardware":
-        opened = GenicamCamera(source, triggers)
-        stop = threading.Event()
-        stop.set()
-        for _ in opened.frames(stop):
-            break
-        opened.close()
-        return "answers"
+        # Its line is not ours to pull: asked by software, it shows that it works.
+        source = msgspec.structs.replace(source, trigger="message", trigger_line=None)
     triggers.put(TriggerMessage())
     opened = (
         GenicamCamera(source, triggers)

@@ -1,5 +1,6 @@
 """A station under test, with a plant's parts around it."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -172,6 +173,20 @@ def started(file: Path, **options: Any) -> "subprocess.Popen[str]":
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return process
     raise AssertionError(f"the station has ended with {process.wait()}")
+
+
+def ask_modbus(port: int, work: Any) -> Any:
+    from pymodbus.client import AsyncModbusTcpClient
+
+    async def run() -> Any:
+        client = AsyncModbusTcpClient("127.0.0.1", port=port)
+        assert await client.connect()
+        try:
+            return await work(client)
+        finally:
+            client.close()
+
+    return asyncio.run(run())
 
 
 with_broker = pytest.mark.skipif(

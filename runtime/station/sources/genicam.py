@@ -28,7 +28,8 @@ logger = logging.getLogger("l2bt.station")
 _GRABBER = Path(__file__).with_name("genicam_grabber.py")
 _SHARED_MEMORY = Path("/dev/shm")
 _OPEN_WITHIN_S = 20.0
-_END_WITHIN_S = 5.0
+_END_WITHIN_S = 3.0
+_LOOK_EVERY_S = 0.2
 # How old a frame can be by the machine's clock, which may have been set meanwhile.
 _OLDEST_S = 1.0
 
@@ -51,7 +52,7 @@ class GenicamCamera:
     def frames(self, stop: threading.Event) -> Iterator[Frame | LostFrame]:
         """Frames as they come, or as they are asked for."""
         self.close()
-        grabber = self._grabber = _Grabber(self._settings)
+        grabber = self._grabber = _Grabber(self._settings, stop)
         if self._settings.trigger in ("free", "hardware"):
             yield from self._untriggered(grabber, stop)
         else:
@@ -149,11 +150,15 @@ class GenicamCamera:
 class _Grabber:
     """The camera's process, once the camera runs.
 
+    Args:
+        settings: The source's.
+        stop: Set where nobody wants the camera any more.
+
     Raises:
         SourceAwayError: It cannot be started, or the camera cannot be opened as wished.
     """
 
-    def __init__(self, settings: GenicamSource) -> None:
+    def __init__(self, settings: GenicamSource, stop: threading.Event) -> None:
         self._camera = settings.camera
         self._memory_file = tempfile.NamedTemporaryFile(  # noqa: SIM115
             prefix="l2bt-camera-", dir=_SHARED_MEMORY
@@ -188,7 +193,7 @@ class _Grabber:
             raise SourceAwayError(f"{settings.python} cannot be run: {error.strerror}") from error
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
         try:
-            self._begin()
+            self._begin(stop)
         except BaseException:
             self.close()
             raise
@@ -240,11 +245,14 @@ class _Grabber:
             self._memory = None
         self._memory_file.close()
 
-    def _begin(self) -> None:
-        line = self.next_line(_OPEN_WITHIN_S)
+    def _begin(self, stop: threading.Event) -> None:
+        end_s = time.monotonic() + _OPEN_WITHIN_S
+        line = None
+        while line is None and time.monotonic() < end_s and not stop.is_set():
+            line = self.next_line(_LOOK_EVERY_S)
         if line is None or "ready" not in line:
             raise SourceAwayError(
-                f"{self._camera} cannot be opened within {_OPEN_WITHIN_S:g} s"
+                f"{self._camera} is not open within {_OPEN_WITHIN_S:g} s"
                 if line is None
                 else f"{self._camera}: {line}"
             )

@@ -20,7 +20,7 @@ from runtime.station.parts.ledger import Ledger
 from runtime.station.settings.station_file import read_station
 from runtime.station.signals.signalling import Signalling
 from tests.parts.private_mounts import run_with_small, with_private_mounts
-from tests.parts.station import Commanded, outcome
+from tests.parts.station import Commanded, ask_modbus, outcome
 from tests.runtime.station.test_ledger import frame
 
 SECRET = "a secret of thirty-two characters"
@@ -209,20 +209,6 @@ listen = "127.0.0.1:{port}"
 commands = true
 products = ["plate", "nut"]
 """
-
-
-def ask_modbus(port: int, work: Any) -> Any:
-    from pymodbus.client import AsyncModbusTcpClient
-
-    async def run() -> Any:
-        client = AsyncModbusTcpClient("127.0.0.1", port=port)
-        assert await client.connect()
-        try:
-            return await work(client)
-        finally:
-            client.close()
-
-    return asyncio.run(run())
 
 
 def test_a_controller_reads_the_last_outcome_and_those_before(tmp_path: Path) -> None:

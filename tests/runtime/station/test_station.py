@@ -1,18 +1,22 @@
 """A whole station: each part that comes is inspected or said not to be, told, and kept."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
+import sys
 import threading
 import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.load.line.plant import free_port, wait_for
+from runtime import station as station_module
 from runtime.errors import OptionError, UnknownProductError
 from runtime.models.exported_model import ExportedModel
 from runtime.records.journal import each_record
@@ -25,6 +29,7 @@ from tests.parts.small import png
 from tests.parts.station import (
     DRAWN,
     FOLDER,
+    ask_modbus,
     ean13,
     lines_of,
     run_to_its_end,
@@ -335,3 +340,72 @@ def test_the_station_of_a_server_outlives_the_server(tmp_path: Path, repository:
     assert first["score"] is not None
     assert (second["verdict"], second["action"]) == ("not inspected", "reject")
     assert third["score"] is not None, third["reason"]
+
+
+AWAY = """
+[[sources]]
+kind = "genicam"
+name = "side"
+camera = "nowhere"
+pixels = "Mono8"
+trigger = "message"
+python = "{python}"
+[[signals]]
+kind = "modbus"
+name = "plc"
+listen = "127.0.0.1:{port}"
+commands = true
+"""
+
+
+def test_a_trigger_gets_an_outcome_also_while_the_camera_is_away(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    tables = AWAY.format(python=sys.executable, port=free_port())
+    with running(write_station(tmp_path, station_text(tiny_exported.folder, tables))) as station:
+        for number in range(5):
+            station.trigger("", request=f"A{number}")
+        with pytest.raises(OptionError, match="takes no messages; expected side"):
+            station.trigger("top")
+        wait_for(lambda: len(lines_of(tmp_path)) == 5, "five outcomes")
+    told = lines_of(tmp_path)
+    assert sorted(line["request"] for line in told) == [f"A{number}" for number in range(5)]
+    assert {(line["verdict"], line["action"]) for line in told} == {("not inspected", "reject")}
+
+
+def test_a_trigger_that_was_answered_is_told_after_a_kill(
+    tmp_path: Path, tiny_exported: ExportedModel
+) -> None:
+    # A "python" that never answers: the trigger waits for a camera that is being opened.
+    mute = tmp_path / "mute"
+    mute.write_text("#!/bin/sh\nexec sleep 60\n")
+    mute.chmod(0o755)
+    port = free_port()
+    file = write_station(
+        tmp_path,
+        station_text(tiny_exported.folder, AWAY.format(python=mute, port=port)),
+    )
+    process = started(file)
+
+    async def pull(client: Any) -> None:
+        await client.write_coil(0, True)
+        for _ in range(100):
+            if (await client.read_input_registers(14, count=1)).registers == [1]:
+                return
+        raise AssertionError("no answer")
+
+    ask_modbus(port, pull)
+    process.kill()
+    process.wait()
+    assert lines_of(tmp_path) == []
+    text = AWAY.format(python=sys.executable, port=port)
+    with running(write_station(tmp_path, station_text(tiny_exported.folder, text))):
+        (line,) = wait_for(lambda: lines_of(tmp_path), "an outcome")
+    assert line["reason"] == "the station ended before it was inspected"
+
+
+def test_the_pages_example_is_a_station_file(tmp_path: Path) -> None:
+    page = (Path(station_module.__file__).parent / "LINE.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    settings = read_station(write_station(tmp_path, example))
+    assert settings.name == "press3"
