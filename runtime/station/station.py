@@ -116,10 +116,10 @@ class Station:
             if settings.service.metrics is not None:
                 stack.enter_context(Metrics(settings.service.metrics, self.state))
             self._write_off_undecided()
-            for one, source in sources:
-                self._grabbers[one.name] = Grabber(
-                    one, source, self._triggers[one.name], self.counters, self
-                )
+            self._grabbers = {
+                one.name: Grabber(one, source, self._triggers[one.name], self.counters, self)
+                for one, source in sources
+            }
             stack.callback(self._end_sources)
             for grabber in self._grabbers.values():
                 grabber.start()

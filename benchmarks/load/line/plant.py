@@ -153,12 +153,14 @@ class Listener:
     Args:
         port: The broker's.
         topic: The station's prefix.
+        name: By which the broker knows it again.
     """
 
-    def __init__(self, port: int, topic: str = "plant/press3") -> None:
+    def __init__(self, port: int, topic: str = "plant/press3", *, name: str = "listener") -> None:
         self.messages: list[tuple[str, dict[str, Any], bool, float]] = []
         self._port = port
         self._topic = topic
+        self._name = name
         self._loop = asyncio.new_event_loop()
         self._is_there = threading.Event()
         self._client: Any = None
@@ -213,7 +215,7 @@ class Listener:
                 "127.0.0.1",
                 self._port,
                 protocol=aiomqtt.ProtocolVersion.V5,
-                identifier="listener",
+                identifier=self._name,
                 clean_start=False,
                 properties=kept,
             )

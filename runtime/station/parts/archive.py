@@ -32,6 +32,7 @@ logger = logging.getLogger("l2bt.station")
 IMAGES_NAME = "images"
 _MOST_WAITING = 32
 _TIDY_EVERY_S = 600.0
+_FORGET_EVERY_S = 60.0
 # A camera's images fill a disk in minutes, so whole minutes go.
 _IMAGES_SPAN_S = 60
 _TIDY_IMAGES_EVERY_S = 20.0
@@ -112,10 +113,10 @@ class Archive:
             self._finished(frame)
 
     def _run(self) -> None:
-        tidy_at_s, images_at_s = 0.0, 0.0
+        forget_at_s, images_at_s = 0.0, 0.0
         while True:
-            if time.monotonic() >= tidy_at_s:
-                tidy_at_s = time.monotonic() + _TIDY_EVERY_S
+            if time.monotonic() >= forget_at_s:
+                forget_at_s = time.monotonic() + _FORGET_EVERY_S
                 self._forget()
             if time.monotonic() >= images_at_s:
                 images_at_s = time.monotonic() + _TIDY_IMAGES_EVERY_S
@@ -162,9 +163,15 @@ class Archive:
             logger.warning("old images stay: %s", error)
 
     def _forget(self) -> None:
+        """Forget what is too old, and then the oldest of what is too much."""
         if self._clock.is_steady():
             before_s = time.time() - self._settings.days * _DAY_S
-            self._ledger.prune(before_s, self._is_needed)
+            while self._ledger.prune(before_s, self._is_needed):
+                continue
+        limit_bytes = self._settings.outcomes_limit_gb * 1e9
+        while self._ledger.used_bytes() > limit_bytes:
+            if not self._ledger.prune(float("inf"), self._is_needed):
+                return
 
 
 class _Records:

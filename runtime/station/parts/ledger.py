@@ -239,7 +239,7 @@ class Ledger:
             return self._write_waiting()
 
     def prune(self, before_s: float, is_needed: Callable[[str, str], bool]) -> int:
-        """Forget outcomes that are older and that every signal was told; how many.
+        """Forget the oldest thousand outcomes that are older and that every signal was told.
 
         Args:
             before_s: In seconds since 1970.
@@ -263,6 +263,15 @@ class Ledger:
                     logger.warning("old outcomes are not forgotten: %s", error)
                     return 0
             return len(old)
+
+    def used_bytes(self) -> int:
+        """How much of the file is in use; what was forgotten is written over."""
+        with self._lock:
+            pages, free, size = (
+                int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -331,7 +340,13 @@ class Ledger:
             return True
         while len(self._unwritten) > _MOST_UNWRITTEN:
             self._unwritten.popleft()
+            if not self.lost_writes:
+                logger.error(
+                    "%s: too much waits in memory, and the oldest of it is lost", self.path
+                )
             self.lost_writes += 1
+        while len(self._untold) > _MOST_UNWRITTEN:
+            del self._untold[next(iter(self._untold))]
         return False
 
     def _write_waiting(self) -> bool:

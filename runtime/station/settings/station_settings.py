@@ -92,6 +92,8 @@ class ArchiveSettings(Checked, frozen=True, kw_only=True):
             accepted) or "all".
         images_limit_gb: Room for them in gigabytes; the oldest go first, by the minute.
         days: How long outcomes are kept in the ledger, in days.
+        outcomes_limit_gb: Room for them in gigabytes, about 700 bytes each; the oldest that every
+            signal was told go first.
         records: Folder for records and small pictures, which `l2bt console` shows; for an
             inspection in process. A server writes its own (l2bt serve --records).
     """
@@ -99,10 +101,15 @@ class ArchiveSettings(Checked, frozen=True, kw_only=True):
     images: Literal["none", "rejected", "all"] = "none"
     images_limit_gb: float = 20.0
     days: float = 90.0
+    outcomes_limit_gb: float = 5.0
     records: Path | None = None
 
     def __post_init__(self) -> None:
-        check_positive(images_limit_gb=self.images_limit_gb, days=self.days)
+        check_positive(
+            images_limit_gb=self.images_limit_gb,
+            days=self.days,
+            outcomes_limit_gb=self.outcomes_limit_gb,
+        )
 
 
 class ServiceSettings(Checked, frozen=True, kw_only=True):

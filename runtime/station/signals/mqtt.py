@@ -103,9 +103,10 @@ class Mqtt:
                     await client.subscribe(self._topic("command/+"), qos=_QOS)
                 helpers.append(asyncio.create_task(self._obey(client)))
                 failed: list[BaseException] = []
+                is_over = False
 
                 def ended(task: asyncio.Task[None]) -> None:
-                    if not task.cancelled() and (error := task.exception()):
+                    if not task.cancelled() and (error := task.exception()) and not is_over:
                         failed.append(error)
                         # The one that waits for outcomes would not see that the broker is gone.
                         sending.cancel()
@@ -122,6 +123,7 @@ class Mqtt:
                         sending.uncancel()
                     raise failed[0] from None
                 finally:
+                    is_over = True
                     self._client = None
                     for helper in helpers:
                         helper.cancel()

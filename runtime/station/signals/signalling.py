@@ -87,7 +87,8 @@ class Signalling:
         self._triggered_s: dict[int, float] = {}
         self._ledger = ledger
         self._deliveries: dict[str, Delivery] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._telling: list[asyncio.Task[None]] = []
+        self._showing: set[asyncio.Future[None]] = set()
         self._messages: list[MessageSink] = []
         self._states: list[StateSignal] = []
         sources = tuple(one.name for one in settings.sources if waits_for_triggers(one))
@@ -166,8 +167,8 @@ class Signalling:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the event loop runs."""
-        return self._thread.is_alive()
+        """Whether the event loop runs, and all who tell."""
+        return self._thread.is_alive() and not any(task.done() for task in self._telling)
 
     async def _start(self) -> None:
         for state in self._states:
@@ -175,12 +176,12 @@ class Signalling:
         for sink in self._messages:
             delivery = Delivery(sink, self._ledger, self._timed(sink.name))
             self._deliveries[sink.name] = delivery
-            self._tasks.append(asyncio.create_task(delivery.run()))
+            self._telling.append(asyncio.create_task(delivery.run()))
 
     async def _stop(self) -> None:
-        for task in self._tasks:
+        for task in self._telling:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._telling, *self._showing, return_exceptions=True)
         for state in self._states:
             await state.stop()
 
@@ -193,8 +194,8 @@ class Signalling:
         for state in self._states:
             task = asyncio.ensure_future(self._shown(state, outcome, triggered_s))
             # Kept until it is done, since the loop itself holds it weakly.
-            self._tasks.append(task)
-            task.add_done_callback(self._tasks.remove)
+            self._showing.add(task)
+            task.add_done_callback(self._showing.discard)
 
     async def _shown(self, state: StateSignal, outcome: Outcome, triggered_s: float) -> None:
         try:

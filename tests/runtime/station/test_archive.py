@@ -27,10 +27,11 @@ class Kept:
         self.counters = Counters()
         self.finished: list[Frame] = []
         self.folder = folder
+        self.ledger = Ledger(folder, [])
         self.archive = Archive(
             ArchiveSettings(**settings),  # type: ignore[arg-type]
             folder,
-            Ledger(folder, []),
+            self.ledger,
             self.counters,
             finished=self.finished.append,
             is_needed=lambda *_: False,
@@ -87,6 +88,31 @@ def test_no_image_takes_the_last_of_the_disk(
     found.archive.stop()
     assert found.names() == []
     assert found.counters.counts()["images_not_kept"] == {"little room": 1}
+
+
+def test_outcomes_are_kept_within_their_days_and_their_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path, [])
+    monkeypatch.setattr(archive_module, "_FORGET_EVERY_S", 0.05)
+
+    def fill(at_s: float) -> None:
+        frame = Frame(source="side", frame_id="1", image=random_image(4, 4), at_s=at_s)
+        for _ in range(1500):
+            ledger.finish(ledger.begin(frame), outcome)
+
+    fill(time.time() - 3 * 86_400)
+    fill(time.time())
+    ledger.close()
+    old = Kept(tmp_path, days=2.0)
+    wait_for(lambda: old.ledger.counts() == {"defective": 1500}, "the old ones are forgotten")
+    before = old.ledger.used_bytes()
+    old.archive.stop()
+    old.ledger.close()
+    large = Kept(tmp_path, outcomes_limit_gb=before / 2e9)
+    wait_for(lambda: large.ledger.used_bytes() <= before / 2, "the oldest are forgotten")
+    large.archive.stop()
+    assert 0 < large.ledger.counts()["defective"] < 1500
 
 
 def test_a_clock_that_was_set_is_not_believed_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.line.plant import Broker, Listener, free_port, wait_for
+from runtime.station.signals.registers import StationCounts
 from tests.parts.station import Commanded, with_broker
 from tests.runtime.station.test_signals import decide, signalling
 
@@ -32,14 +33,13 @@ def test_outcomes_come_in_order_and_the_state_is_kept(tmp_path: Path) -> None:
         Broker(tmp_path, port),
         signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, _),
     ):
+        state = {"state": "online", "product": "plate", "sources": {}}
         with Listener(port) as listener:
             decide(opened, ledger, 5)
             wait_for(lambda: len(listener.of("outcome")) == 5, "five outcomes")
-        from runtime.station.signals.registers import StationCounts
-
-        state = {"state": "online", "product": "plate", "sources": {}}
-        opened.show_state(state, StationCounts())
-        with Listener(port) as later:
+            opened.show_state(state, StationCounts())
+            wait_for(lambda: listener.of("state"), "the state")
+        with Listener(port, name="later") as later:
             wait_for(lambda: later.of("state"), "the state that the broker keeps")
     assert [one["sequence"] for one in listener.of("outcome")] == [1, 2, 3, 4, 5]
     assert later.of("state")[0]["product"] == "plate"
