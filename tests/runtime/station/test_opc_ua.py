@@ -4,7 +4,8 @@ import asyncio
 import gzip
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,28 +55,58 @@ class Ua:
 MODE = "VisionStateMachine/AutomaticModeStateMachine"
 
 
-def asked(work: Asked, **changes: Any) -> Commanded:
-    """Start a server, ask it, and end it."""
-    from asyncua import Client
+class Served:
+    """A server in a thread of its own, which takes two seconds to start."""
 
-    sources = changes.pop("sources", ("side",))
-    listen = f"127.0.0.1:{free_port()}"
-    settings = OpcUaSignal(**{"name": "ua", "listen": listen, "commands": True, **changes})
-    commanded = Commanded()
-
-    async def run() -> None:
-        server = OpcUa(
-            settings, station="press3", sources=sources, product="plate", commands=commanded
+    def __init__(self, **changes: Any) -> None:
+        sources = changes.pop("sources", ("side",))
+        self._listen = f"127.0.0.1:{free_port()}"
+        settings = OpcUaSignal(
+            **{"name": "ua", "listen": self._listen, "commands": True, **changes}
         )
-        await server.start()
-        try:
-            async with Client(f"opc.tcp://{listen}/", timeout=20) as client:
-                await work(await Ua(server, client, commanded).open())
-        finally:
-            await server.stop()
+        self.commanded = Commanded()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._server = OpcUa(
+            settings, station="press3", sources=sources, product="plate", commands=self.commanded
+        )
+        self._do(self._server.start())
 
-    asyncio.run(run())
-    return commanded
+    def ask(self, work: Asked) -> Commanded:
+        """What was asked of the station, in the end."""
+        self.commanded.products.clear()
+        self.commanded.triggers.clear()
+        self._do(self._ask(work))
+        return self.commanded
+
+    def end(self) -> None:
+        self._do(self._server.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _ask(self, work: Asked) -> None:
+        from asyncua import Client
+
+        async with Client(f"opc.tcp://{self._listen}/", timeout=20) as client:
+            await work(await Ua(self._server, client, self.commanded).open())
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    found = Served()
+    yield found
+    found.end()
+
+
+def asked(work: Asked, **changes: Any) -> Commanded:
+    """Ask a server of its own."""
+    found = Served(**changes)
+    try:
+        return found.ask(work)
+    finally:
+        found.end()
 
 
 def struct(value: Any) -> Any:
@@ -97,7 +128,7 @@ async def start_job(at: Ua, part: str) -> Any:
     )
 
 
-def test_a_result_is_shown_told_and_can_be_asked_for() -> None:
+def test_a_result_is_shown_told_and_can_be_asked_for(served: Served) -> None:
     from asyncua import ua
 
     async def work(at: Ua) -> None:
@@ -127,10 +158,10 @@ def test_a_result_is_shown_told_and_can_be_asked_for() -> None:
         )
         assert (result.ResultState, result.ProductId.Id, error) == (1, "plate", 0)
 
-    asked(work)
+    served.ask(work)
 
 
-def test_a_part_that_was_not_inspected_is_a_failed_result() -> None:
+def test_a_part_that_was_not_inspected_is_a_failed_result(served: Served) -> None:
     from asyncua import ua
 
     async def work(at: Ua) -> None:
@@ -142,10 +173,10 @@ def test_a_part_that_was_not_inspected_is_a_failed_result() -> None:
         )
         assert result.ResultState == 4
 
-    asked(work)
+    served.ask(work)
 
 
-def test_a_changeover_is_prepare_product() -> None:
+def test_a_changeover_is_prepare_product(served: Served) -> None:
     from asyncua import ua
 
     async def work(at: Ua) -> None:
@@ -160,10 +191,10 @@ def test_a_changeover_is_prepare_product() -> None:
         assert [error for _, error in answers] == [0, -1]
         assert await at.value("Product") == "bolt"
 
-    assert asked(work).products == ["bolt"]
+    assert served.ask(work).products == ["bolt"]
 
 
-def test_a_single_job_takes_a_frame_and_ends_with_its_result() -> None:
+def test_a_single_job_takes_a_frame_and_ends_with_its_result(served: Served) -> None:
     async def work(at: Ua) -> None:
         assert await at.state("VisionStateMachine") == "Operational"
         assert await at.state(MODE) == "Ready"
@@ -173,7 +204,7 @@ def test_a_single_job_takes_a_frame_and_ends_with_its_result() -> None:
         await at.server.show(outcome(1, request="A7"))
         assert await at.state(MODE) == "Ready"
 
-    assert asked(work).triggers == [("", "A7")]
+    assert served.ask(work).triggers == [("", "A7")]
 
 
 def test_a_station_that_waits_for_nobody_executes_continuously() -> None:
@@ -183,7 +214,7 @@ def test_a_station_that_waits_for_nobody_executes_continuously() -> None:
     asked(work, sources=())
 
 
-def test_a_source_that_is_away_is_the_state_error() -> None:
+def test_a_source_that_is_away_is_the_state_error(served: Served) -> None:
     async def work(at: Ua) -> None:
         for away, wanted in (("it is unplugged", "Error"), ("", "Operational")):
             at.server.show_state(
@@ -192,7 +223,7 @@ def test_a_source_that_is_away_is_the_state_error() -> None:
             await asyncio.sleep(0.3)
             assert await at.state("VisionStateMachine") == wanted
 
-    asked(work)
+    served.ask(work)
 
 
 def test_commands_are_refused_where_the_file_does_not_allow_them() -> None:
@@ -207,24 +238,24 @@ def test_commands_are_refused_where_the_file_does_not_allow_them() -> None:
     assert asked(work, commands=False).products == []
 
 
-def test_what_the_station_has_no_use_for_is_said_to_be_unsupported() -> None:
+def test_what_the_station_has_no_use_for_is_said_to_be_unsupported(served: Served) -> None:
     from asyncua import ua
 
     async def work(at: Ua) -> None:
         with pytest.raises(ua.UaStatusCodeError, match="NotSupported"):
             await at.call("VisionStateMachine/Halt", ua.Variant(0, ua.VariantType.Int32), "why")
 
-    asked(work)
+    served.ask(work)
 
 
-def test_nobody_writes_what_the_station_shows() -> None:
+def test_nobody_writes_what_the_station_shows(served: Served) -> None:
     from asyncua import ua
 
     async def work(at: Ua) -> None:
         with pytest.raises(ua.UaStatusCodeError, match="Denied"):
             await (await at.node(f"{at.own}:LastAction")).write_value("accept")
 
-    asked(work)
+    served.ask(work)
 
 
 def test_no_more_clients_come_in_than_the_file_says() -> None:
