@@ -10,45 +10,18 @@ its clock is set back an hour, and files come ten times as fast. Traffic goes to
 """
 
 import json
-import os
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import cv2
-import numpy as np
-
-from benchmarks.load.endurance.plant import Service, end_service, start_service
-from benchmarks.load.line.plant import (
-    Broker,
-    Listener,
-    Receiver,
-    fake_camera,
-    free_port,
-    require_program,
-    wait_for,
-)
+from benchmarks.load.line.counted import count_out_of_order, without_numbers
+from benchmarks.load.line.failing_plant import Counted, FailingPlant
+from benchmarks.load.line.plant import require_program
 from benchmarks.machine.machine import describe_machine, library_versions
 from benchmarks.machine.result_files import results_folder, table, write_result
-from runtime.models.exported_model import ExportedModel
-from triton_repo.configuration.build import build_repository
 
 _SCHEMA = "l2bt.line_soak/1"
-_CAMERA = "SOAK"
-_DISK_KIB = 60_000
-_CLOCK_STEP_S = -3600
-_BURST_S = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +86,44 @@ def line_soak(
     require_program("arv-fake-gv-camera-0.8", "aravis-tools")
     require_program("unshare", "util-linux")
     with TemporaryDirectory() as scratch:
-        run = _Soak(Path(scratch), model, parts, files_per_s, triggers_per_s, broker_away_s)
+        plant = FailingPlant(
+            Path(scratch), model, parts, files_per_s, triggers_per_s, broker_away_s
+        )
         try:
-            result = run.run()
+            result = to_result(plant.run())
         finally:
-            run.keep_log(results_folder("line_soak", out))
+            plant.keep_log(results_folder("line_soak", out))
     write_result(results_folder("line_soak", out), result, to_markdown(result))
     print(to_markdown(result))
+
+
+def to_result(counted: Counted) -> LineSoakResult:
+    """Hold what was counted around the station against its ledger."""
+    rows = counted.rows
+    outcomes = [json.loads(row[4]) for row in rows if row[4] is not None]
+    files = {frame for _, source, frame, *_ in rows if source == "in"}
+    triggers = sum(source == "side" for _, source, *_ in rows)
+    order = {one["part"]: one["sequence"] for one in outcomes}
+    messages = counted.messages
+    return LineSoakResult(
+        machine=describe_machine(),
+        versions=library_versions(),
+        seconds=counted.seconds,
+        faults=counted.faults,
+        files=counted.files,
+        triggers=counted.answered,
+        parts=len(rows),
+        verdicts=dict(Counter(one["verdict"] for one in outcomes)),
+        reasons=dict(Counter(without_numbers(one["reason"]) for one in outcomes if one["reason"])),
+        undecided=sum(row[3] is None for row in rows),
+        missing=counted.files - len(files) + max(0, counted.answered - triggers),
+        told={name: len(set(parts)) for name, parts in messages.items()},
+        repeated={name: len(parts) - len(set(parts)) for name, parts in messages.items()},
+        out_of_order={
+            name: count_out_of_order([order.get(part, 0) for part in parts])
+            for name, parts in messages.items()
+        },
+    )
 
 
 def to_markdown(result: LineSoakResult) -> str:
@@ -143,381 +147,3 @@ def to_markdown(result: LineSoakResult) -> str:
         f"{table(['', ''], rows)}\n{table(['not inspected, since', 'parts'], reasons)}\n"
         f"In {result.seconds:.0f} s. {faults}.\n\n{result.machine}.\n"
     )
-
-
-class _Soak:
-    def __init__(
-        self,
-        folder: Path,
-        model: Path,
-        parts: int,
-        files_per_s: float,
-        triggers_per_s: float,
-        broker_away_s: float,
-    ) -> None:
-        self._folder = folder
-        self._model = model
-        self._files_wanted = round(parts * files_per_s / (files_per_s + triggers_per_s))
-        self._triggers_wanted = parts - self._files_wanted
-        self._files_per_s, self._triggers_per_s = files_per_s, triggers_per_s
-        self._broker_away_s = broker_away_s
-        self._files = 0
-        self._burst = False
-        self._ended = threading.Event()
-        self._faults: list[tuple[float, str]] = []
-        self._stack = ExitStack()
-        self._began_s = time.monotonic()
-
-    def run(self) -> LineSoakResult:
-        with self._stack:
-            self._set_up()
-            feeding = [
-                threading.Thread(target=work, daemon=True)
-                for work in (self._write_files, self._send_triggers)
-            ]
-            for thread in feeding:
-                thread.start()
-            self._do_faults(lambda: not all(thread.is_alive() for thread in feeding))
-            for thread in feeding:
-                thread.join()
-            self._wait_until_all_is_told()
-            self._station.terminate()
-            self._station.wait()
-            return self._count()
-
-    def keep_log(self, folder: Path) -> None:
-        """Leave the station's log beside the results, where git does not see it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            shutil.copy(self._folder / "station.log", folder / "station.log")
-
-    def _set_up(self) -> None:
-        folder = self._folder
-        self._incoming, self._own = folder / "incoming", folder / "own"
-        for path in (self._incoming, self._own):
-            path.mkdir()
-        repository = build_repository(ExportedModel.open(self._model), folder / "models")
-        self._service: Service = start_service(repository, folder, "--most-pause-s", "0.5")
-        self._stack.callback(end_service, self._service)
-        port = free_port()
-        kept = ("persistence true", f"persistence_location {folder}/", *_KEEPS_ALL)
-        self._broker = self._stack.enter_context(Broker(folder, port, *kept))
-        self._listener = self._stack.enter_context(Listener(port))
-        self._receiver = Receiver()
-        self._stack.callback(self._receiver.shutdown)
-        self._camera = self._stack.enter_context(ExitStack())
-        self._camera_process = self._camera.enter_context(fake_camera(_CAMERA))
-        (folder / "secret").write_text("a secret of this benchmark and of nobody else")
-        (folder / "station.toml").write_text(
-            _STATION.format(
-                own=self._own,
-                server=self._service.address,
-                incoming=self._incoming,
-                camera=f"Aravis-{_CAMERA}",
-                port=port,
-                url=self._receiver.url,
-                modbus=free_port(),
-            )
-        )
-        # What Python tells the station of the time of day; the machine's own clock is not touched.
-        self._clock = folder / "clock" / "offset_s"
-        self._clock.parent.mkdir()
-        self._clock.write_text("0")
-        (self._clock.parent / "sitecustomize.py").write_text(_CLOCK.format(path=str(self._clock)))
-        self._holder = _hold_small_disk(self._own, _DISK_KIB)
-        self._stack.callback(_end, self._holder)
-        self._start_station()
-        self._stack.callback(lambda: _end(self._station))
-
-    def _start_station(self) -> None:
-        paths = (str(self._clock.parent), os.environ.get("PYTHONPATH", ""))
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self._station = subprocess.Popen(
-            [
-                *("nsenter", f"--user=/proc/{self._holder.pid}/ns/user", "--preserve-credentials"),
-                f"--mount=/proc/{self._holder.pid}/ns/mnt",
-                *(f"--wd={Path.cwd()}", sys.executable, "-m", "l2bt", "line"),
-                str(self._folder / "station.toml"),
-            ],
-            env=environment,
-            stderr=(self._folder / "station.log").open("ab"),
-        )
-        state = self._inside(self._own / "station" / "state.json")
-        began_s = time.time()
-        try:
-            wait_for(
-                lambda: state.exists() and state.stat().st_mtime > began_s, "the station works", 60
-            )
-        except TimeoutError as error:
-            said = (self._folder / "station.log").read_text(errors="replace")[-2000:]
-            raise TimeoutError(f"{error}; it said:\n{said}") from error
-
-    def _inside(self, path: Path) -> Path:
-        """A path as the station sees it, whose disk is a small one of its own."""
-        return Path(f"/proc/{self._holder.pid}/root{path}")
-
-    def _write_files(self) -> None:
-        images = [_image(number) for number in range(8)]
-        due_s = time.monotonic()
-        for number in range(self._files_wanted):
-            due_s += 1 / (self._files_per_s * (10 if self._burst else 1))
-            time.sleep(max(0.0, due_s - time.monotonic()))
-            hidden = self._incoming / f".{number:06}.png"
-            hidden.write_bytes(images[number % len(images)])
-            hidden.rename(self._incoming / f"{number:06}.png")
-            self._files = number + 1
-
-    def _send_triggers(self) -> None:
-        number = 0
-        due_s = time.monotonic()
-        while number < self._triggers_wanted:
-            due_s = max(due_s + 1 / self._triggers_per_s, time.monotonic() - 1)
-            time.sleep(max(0.0, due_s - time.monotonic()))
-            wish = json.dumps({"source": "side", "part": f"T{number}"})
-            # A message that the broker did not take is none; it is not counted, and sent no more.
-            self._listener.send("command/trigger", wish)
-            number += 1
-
-    def _do_faults(self, is_over: Callable[[], bool]) -> None:
-        """One fault after the other, spread over the time that the parts take."""
-        total_s = self._files_wanted / self._files_per_s - 9 * _BURST_S
-        steps = [
-            ("a burst of files, ten times as fast", self._do_burst),
-            (f"the broker is away for {self._broker_away_s:g} s", self._do_broker),
-            ("the camera is unplugged for 20 s", self._do_camera),
-            ("tritonserver is killed", self._do_server),
-            ("the station's disk is full for 15 s", self._do_disk),
-            ("the station's clock is set back an hour", self._do_clock),
-            ("the station is killed and started again", self._do_station),
-            ("the broker and the station are killed", self._do_both),
-        ]
-        for place, (what, do) in enumerate(steps):
-            at_s = self._began_s + total_s * (place + 0.5) / (len(steps) + 0.5)
-            time.sleep(max(0.0, at_s - time.monotonic()))
-            if is_over():
-                what += " (after the last part)"
-            self._faults.append((time.monotonic() - self._began_s, what))
-            print(f"{self._faults[-1][0]:.0f} s: {what}", file=sys.stderr, flush=True)
-            do()
-
-    def _do_burst(self) -> None:
-        self._burst = True
-        time.sleep(_BURST_S)
-        self._burst = False
-
-    def _do_broker(self) -> None:
-        self._broker.terminate()
-        time.sleep(self._broker_away_s)
-        self._broker.start()
-
-    def _do_camera(self) -> None:
-        self._camera.close()
-        time.sleep(20)
-        self._camera_process = self._camera.enter_context(fake_camera(_CAMERA))
-
-    def _do_server(self) -> None:
-        os.kill(self._service.server_pid, signal.SIGKILL)
-
-    def _do_disk(self) -> None:
-        filler = self._inside(self._own / "filler")
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(65536))
-        with filler.open("ab", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(64))
-        time.sleep(15)
-        filler.unlink()
-
-    def _do_clock(self) -> None:
-        self._clock.write_text(str(_CLOCK_STEP_S))
-
-    def _do_station(self) -> None:
-        self._station.kill()
-        self._station.wait()
-        time.sleep(2)
-        self._start_station()
-
-    def _do_both(self) -> None:
-        self._broker.terminate()
-        time.sleep(3)
-        self._do_station()
-        time.sleep(3)
-        self._broker.start()
-
-    def _wait_until_all_is_told(self) -> None:
-        def is_done() -> bool:
-            try:
-                rows = _ledger(self._inside(self._own / "station" / "ledger.sqlite"))
-            except sqlite3.DatabaseError:
-                # Copied while it was written.
-                return False
-            known = sum(source == "in" for _, source, *_ in rows)
-            decided = {row[3] for row in rows if row[3] is not None}
-            told = {one["sequence"] for one in self._listener.of("outcome")}
-            return known >= self._files and len(decided) == len(rows) and decided <= told
-
-        with suppress(TimeoutError):
-            wait_for(is_done, "word of each part", 180)
-
-    def _count(self) -> LineSoakResult:
-        rows = _ledger(self._inside(self._own / "station" / "ledger.sqlite"))
-        outcomes = [json.loads(row[4]) for row in rows if row[4] is not None]
-        answered = self._listener.of("answer")
-        known_triggers = sum(source == "side" for _, source, *_ in rows)
-        known_files = {row[2] for row in rows if row[1] == "in"}
-        messages = {
-            "mqtt": [one["part"] for one in self._listener.of("outcome")],
-            "webhook": [json.loads(body)["part"] for _, body in self._receiver.requests],
-            "lines": [
-                json.loads(line)["part"]
-                for line in self._inside(self._own / "lines.jsonl").read_text().splitlines()
-            ],
-        }
-        order = {one["part"]: one["sequence"] for one in outcomes}
-        missing_files = self._files - len(known_files)
-        return LineSoakResult(
-            machine=describe_machine(),
-            versions=library_versions(),
-            seconds=round(time.monotonic() - self._began_s, 1),
-            faults=tuple((round(at_s, 1), what) for at_s, what in self._faults),
-            files=self._files,
-            triggers=len(answered),
-            parts=len(rows),
-            verdicts=dict(Counter(one["verdict"] for one in outcomes)),
-            reasons=dict(Counter(_plain(one["reason"]) for one in outcomes if one["reason"])),
-            undecided=sum(row[3] is None for row in rows),
-            missing=missing_files + max(0, len(answered) - known_triggers),
-            told={name: len(set(parts)) for name, parts in messages.items()},
-            repeated={name: len(parts) - len(set(parts)) for name, parts in messages.items()},
-            out_of_order={
-                name: _out_of_order([order.get(part, 0) for part in parts])
-                for name, parts in messages.items()
-            },
-        )
-
-
-def _out_of_order(numbers: list[int]) -> int:
-    """How many new numbers come after a higher one."""
-    seen: set[int] = set()
-    highest, count = 0, 0
-    for number in numbers:
-        if number not in seen and number < highest:
-            count += 1
-        seen.add(number)
-        highest = max(highest, number)
-    return count
-
-
-def _plain(reason: str) -> str:
-    words = ["N" if word.strip("(),.:").isdigit() else word for word in reason.split()]
-    return " ".join(words)[:90]
-
-
-def _ledger(path: Path) -> list[tuple[Any, ...]]:
-    """The ledger's rows, of a copy: SQLite would not find the file where only others see it."""
-    with TemporaryDirectory() as scratch:
-        for suffix in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                shutil.copy(f"{path}{suffix}", f"{scratch}/ledger{suffix}")
-        database = sqlite3.connect(f"{scratch}/ledger")
-        try:
-            return database.execute(
-                "SELECT part, source, frame_id, sequence, outcome FROM parts ORDER BY part"
-            ).fetchall()
-        finally:
-            database.close()
-
-
-def _image(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (120, 180, 3), np.uint8)
-    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _hold_small_disk(folder: Path, kib: int) -> "subprocess.Popen[bytes]":
-    """A process whose mount namespace has a small disk at a folder, for others to enter."""
-    script = f'mount -t tmpfs -o size={kib}k tmpfs "{folder}" && echo ready && exec sleep 86400'
-    holder = subprocess.Popen(
-        ["unshare", "-rm", "sh", "-c", script], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    assert holder.stdout is not None
-    if holder.stdout.readline().strip() != b"ready":
-        raise OSError("a mount namespace of its own cannot be had, and so no disk that is full")
-    return holder
-
-
-def _end(process: "subprocess.Popen[Any]") -> None:
-    process.kill()
-    process.wait()
-
-
-_CLOCK = """
-import time
-from pathlib import Path
-
-_whole = time.time
-
-
-def _time():
-    try:
-        return _whole() + float(Path({path!r}).read_text())
-    except ValueError:
-        return _whole()
-
-
-time.time = _time
-"""
-
-# The broker keeps what its listener has not got, as long as it takes.
-_KEEPS_ALL = (
-    "allow_anonymous true",
-    "max_queued_messages 0",
-    "autosave_interval 1",
-    "autosave_on_changes true",
-)
-
-_STATION = """
-name = "press3"
-folder = "{own}/station"
-[inspection]
-server = "{server}"
-not_inspected = "reject"
-when_full = "drop-oldest"
-waiting = 16
-workers = 2
-deadline_ms = 5000
-[[sources]]
-kind = "folder"
-name = "in"
-folder = "{incoming}"
-after = "delete"
-[[sources]]
-kind = "genicam"
-name = "side"
-camera = "{camera}"
-pixels = "Mono8"
-trigger = "message"
-answers_within_s = 2.0
-[[signals]]
-kind = "mqtt"
-name = "mqtt"
-broker = "127.0.0.1:{port}"
-topic = "plant/press3"
-commands = true
-[[signals]]
-kind = "webhook"
-name = "webhook"
-url = "{url}"
-secret_file = "secret"
-[[signals]]
-kind = "json-lines"
-name = "lines"
-path = "{own}/lines.jsonl"
-[[signals]]
-kind = "modbus"
-name = "modbus"
-listen = "127.0.0.1:{modbus}"
-[archive]
-images = "rejected"
-images_limit_gb = 0.02
-"""

@@ -7,8 +7,10 @@ from pathlib import Path
 import cv2
 import pytest
 
+from benchmarks.load.line.counted import count_out_of_order
+from benchmarks.load.line.failing_plant import Counted
 from benchmarks.load.line.line import line
-from benchmarks.load.line.soak import _out_of_order
+from benchmarks.load.line.soak import to_markdown, to_result
 from runtime.models.exported_model import ExportedModel
 from tests.parts.small import random_image
 
@@ -39,5 +41,22 @@ def test_each_part_of_a_pace_is_inspected_or_left_out_and_told(
 
 
 def test_a_message_that_comes_after_a_later_one_is_out_of_order() -> None:
-    assert _out_of_order([1, 2, 4, 3, 3, 5]) == 1
-    assert _out_of_order([1, 2, 1, 2, 3]) == 0
+    assert count_out_of_order([1, 2, 4, 3, 3, 5]) == 1
+    assert count_out_of_order([1, 2, 1, 2, 3]) == 0
+
+
+def test_a_file_that_the_ledger_lacks_is_missing() -> None:
+    told = b'{"part":1,"sequence":1,"verdict":"good","reason":""}'
+    result = to_result(
+        Counted(
+            seconds=1.0,
+            faults=((0.5, "nothing"),),
+            files=3,
+            answered=1,
+            rows=[(1, "in", "a.png", 1, told), (2, "in", "b.png", None, None)],
+            messages={"mqtt": [1, 1]},
+        )
+    )
+    assert (result.missing, result.undecided) == (2, 1)
+    assert (result.told, result.repeated) == ({"mqtt": 1}, {"mqtt": 1})
+    assert "| files and triggers that the ledger lacks | 2 |" in to_markdown(result)
