@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 from runtime.images.decode import ImageArray
+from runtime.station.parts.counters import Counters
+from runtime.station.parts.frame import Frame
+from runtime.station.parts.ledger import Ledger
 from runtime.station.parts.outcome import Outcome
 from runtime.station.settings.station_file import read_station
+from runtime.station.signals.signalling import Signalling
 from runtime.station.station import Station
 from tests.parts.small import random_image
 
@@ -48,6 +52,15 @@ def outcome(number: int = 1, **changes: Any) -> Outcome:
         "pixel_rule": "",
     }
     return Outcome(**{**values, **changes})
+
+
+def frame(number: int = 1, **changes: object) -> Frame:
+    values = {"source": "side", "frame_id": str(number), "image": random_image(4, 4), **changes}
+    return Frame(**values)  # type: ignore[arg-type]
+
+
+def finish(ledger: Ledger, part: int, **changes: object) -> int:
+    return ledger.finish(part, lambda n: outcome(n, part=part, **changes)).sequence
 
 
 def drawn(count: int, pause_s: float = 0.0) -> Iterator[ImageArray]:
@@ -173,6 +186,41 @@ def started(file: Path, **options: Any) -> "subprocess.Popen[str]":
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return process
     raise AssertionError(f"the station has ended with {process.wait()}")
+
+
+LINES = '[[signals]]\nkind = "json-lines"\nname = "lines"\npath = "lines.jsonl"\n'
+
+
+SIGNALS_HEAD = """
+name = "press3"
+[inspection]
+model = "m"
+not_inspected = "reject"
+when_full = "refuse"
+[[sources]]
+kind = "camera"
+name = "side"
+device = 0
+"""
+
+
+@contextmanager
+def signalling(folder: Path, tables: str) -> Iterator[tuple[Signalling, Ledger, Counters]]:
+    """The signals of a file, with a ledger and nothing else."""
+    file = folder / "station.toml"
+    file.write_text(SIGNALS_HEAD + tables)
+    settings = read_station(file)
+    messages = [one.name for one in settings.signals if one.name != "state"]
+    ledger, counters = Ledger(folder / "station", messages), Counters()
+    with Signalling(settings, ledger, counters, Commanded(), product="plate") as opened:
+        yield opened, ledger, counters
+    ledger.close()
+
+
+def decide(opened: Signalling, ledger: Ledger, count: int = 1, **changes: Any) -> None:
+    for _ in range(count):
+        part = ledger.begin(frame())
+        opened.tell(ledger.finish(part, lambda n: outcome(n, part=n, **changes)), 0.0)
 
 
 def ask_modbus(port: int, work: Any) -> Any:

@@ -10,22 +10,10 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ModelError, OptionError
-from runtime.station.parts.frame import Frame, LostFrame
+from runtime.station.parts.frame import LostFrame
 from runtime.station.parts.ledger import LEDGER_NAME, Ledger
 from tests.parts.private_mounts import run_with_small, with_private_mounts
-from tests.parts.small import random_image
-from tests.parts.station import outcome
-
-IMAGE = random_image(4, 4)
-
-
-def frame(number: int = 1, **changes: object) -> Frame:
-    values = {"source": "side", "frame_id": str(number), "image": IMAGE, **changes}
-    return Frame(**values)  # type: ignore[arg-type]
-
-
-def finish(ledger: Ledger, part: int, **changes: object) -> int:
-    return ledger.finish(part, lambda n: outcome(n, part=part, **changes)).sequence
+from tests.parts.station import finish, frame
 
 
 def told(ledger: Ledger, signal: str = "broker") -> list[int]:
@@ -62,7 +50,8 @@ def test_numbers_and_what_was_told_go_on_after_a_new_start(tmp_path: Path) -> No
 def test_a_part_without_an_outcome_is_known_after_the_process_was_killed(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from tests.runtime.station.test_ledger import frame, finish, Ledger\n"
+        "from tests.parts.station import finish, frame\n"
+        "from runtime.station.parts.ledger import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]), ['broker'])\n"
         "finish(ledger, ledger.begin(frame(1)))\n"
         "ledger.begin(frame(2))\n"
@@ -162,7 +151,8 @@ class _Full:
 _FILLS_THE_DISK = """
 import sys
 from pathlib import Path
-from tests.runtime.station.test_ledger import Ledger, finish, frame, told
+from runtime.station.parts.ledger import Ledger
+from tests.parts.station import finish, frame
 folder = Path(sys.argv[1])
 ledger = Ledger(folder, ["broker"])
 finish(ledger, ledger.begin(frame(1)))
@@ -176,7 +166,8 @@ with filler.open("wb", buffering=0) as file:
 for number in range(2, 200):
     finish(ledger, ledger.begin(frame(number)))
 assert ledger.failure, "the disk is not full"
-told(ledger)
+for sequence, _ in ledger.untold("broker", 1000):
+    ledger.told("broker", sequence)
 filler.unlink()
 assert ledger.flush()
 finish(ledger, ledger.begin(frame(200)))
@@ -201,7 +192,8 @@ print(ledger.begin(frame(200)), flush=True)
 os.execvp(sys.executable, [sys.executable, "-c", '''
 import sys
 from pathlib import Path
-from tests.runtime.station.test_ledger import Ledger, finish, frame
+from runtime.station.parts.ledger import Ledger
+from tests.parts.station import finish, frame
 folder = Path(sys.argv[1])
 (folder / "filler").unlink()
 ledger = Ledger(folder, ["broker"])

@@ -6,8 +6,7 @@ from typing import Any
 
 from benchmarks.load.line.plant import Broker, Listener, free_port, wait_for
 from runtime.station.signals.registers import StationCounts
-from tests.parts.station import Commanded, with_broker
-from tests.runtime.station.test_signals import decide, signalling
+from tests.parts.station import Commanded, decide, signalling, with_broker
 
 pytestmark = with_broker
 

@@ -7,7 +7,6 @@ import json
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +14,10 @@ import pytest
 
 from benchmarks.load.line.plant import Receiver, free_port, wait_for
 from runtime.errors import OptionError
-from runtime.station.parts.counters import Counters
-from runtime.station.parts.ledger import Ledger
-from runtime.station.settings.station_file import read_station
-from runtime.station.signals.signalling import Signalling
 from tests.parts.private_mounts import run_with_small, with_private_mounts
-from tests.parts.station import Commanded, ask_modbus, outcome
-from tests.runtime.station.test_ledger import frame
+from tests.parts.station import LINES, ask_modbus, decide, signalling
 
 SECRET = "a secret of thirty-two characters"
-HEAD = """
-name = "press3"
-[inspection]
-model = "m"
-not_inspected = "reject"
-when_full = "refuse"
-[[sources]]
-kind = "camera"
-name = "side"
-device = 0
-"""
-
-
-@contextmanager
-def signalling(folder: Path, tables: str) -> Iterator[tuple[Signalling, Ledger, Counters]]:
-    """The signals of a file, with a ledger and nothing else."""
-    file = folder / "station.toml"
-    file.write_text(HEAD + tables)
-    settings = read_station(file)
-    messages = [one.name for one in settings.signals if one.name != "state"]
-    ledger, counters = Ledger(folder / "station", messages), Counters()
-    with Signalling(settings, ledger, counters, Commanded(), product="plate") as opened:
-        yield opened, ledger, counters
-    ledger.close()
-
-
-def decide(opened: Signalling, ledger: Ledger, count: int = 1, **changes: Any) -> None:
-    for _ in range(count):
-        part = ledger.begin(frame())
-        opened.tell(ledger.finish(part, lambda n: outcome(n, part=n, **changes)), 0.0)
 
 
 @pytest.fixture
@@ -136,9 +100,6 @@ def test_what_nobody_took_is_told_after_the_next_start(tmp_path: Path, receiver:
     ]
 
 
-LINES = '[[signals]]\nkind = "json-lines"\nname = "lines"\npath = "lines.jsonl"\n'
-
-
 def test_lines_are_whole_also_after_one_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"sequence":0}\n{"sequ')
@@ -163,7 +124,8 @@ def test_lines_go_on_in_a_new_file_where_the_old_one_is_rotated_away(tmp_path: P
 _FILLS_THE_DISK = """
 import sys, json
 from pathlib import Path
-from tests.runtime.station.test_signals import LINES, decide, signalling, wait_for
+from benchmarks.load.line.plant import wait_for
+from tests.parts.station import LINES, decide, signalling
 small, folder = Path(sys.argv[1]), Path(sys.argv[2])
 with signalling(folder, LINES.replace("lines.jsonl", str(small / "lines.jsonl"))) as found:
     opened, ledger, counters = found
