@@ -5,9 +5,11 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import median
 
 from runtime.errors import BadImageError, L2BTError, UnknownProductError
 from runtime.inspections.inspection import Inspection
@@ -20,6 +22,7 @@ from runtime.station.settings.station_settings import InspectionSettings
 
 logger = logging.getLogger("l2bt.station")
 
+_REMEMBERED = 15
 ENDED = "the station ended before it was inspected"
 
 
@@ -67,6 +70,7 @@ class Pipeline:
         self._decided = decided
         self._waiting: WaitingParts[_Part] = WaitingParts(settings.waiting, settings.when_full)
         self._deadlines = _Deadlines(self._too_late)
+        self._last_ms: deque[float] = deque(maxlen=_REMEMBERED)
         self._workers = [
             threading.Thread(target=self._work, args=(inspect,), name=f"inspect {number}")
             for number, inspect in enumerate(inspects)
@@ -132,6 +136,9 @@ class Pipeline:
                 continue
             began_s = time.monotonic()
             part.waited_ms = 1e3 * (began_s - part.frame.triggered_s)
+            if not self._is_in_time(part):
+                self._not_inspected(part, "no time was left to inspect it", "too late")
+                continue
             try:
                 inspection = inspect(part.frame)
             except UnknownProductError as error:
@@ -145,7 +152,21 @@ class Pipeline:
                 logger.exception("part %d cannot be inspected", part.number)
                 self._not_inspected(part, f"{type(error).__name__}: {error}", "inspection failed")
             else:
-                self._inspected(part, inspection, 1e3 * (time.monotonic() - began_s))
+                inspected_ms = 1e3 * (time.monotonic() - began_s)
+                self._last_ms.append(inspected_ms)
+                self._inspected(part, inspection, inspected_ms)
+
+    def _is_in_time(self, part: _Part) -> bool:
+        """Whether a part that is begun now can be expected to end before its deadline.
+
+        Otherwise a line that is a little too fast would have each part begun too late to be told.
+        """
+        deadline_ms = self._settings.deadline_ms
+        if deadline_ms is None or not self._last_ms:
+            return True
+        expected_ms = median(list(self._last_ms))
+        # Where inspection alone takes longer, each part is tried, since only that can show a change.
+        return expected_ms > deadline_ms or part.waited_ms + expected_ms <= deadline_ms
 
     def _inspected(self, part: _Part, inspection: Inspection, inspected_ms: float) -> None:
         deadline_ms = self._settings.deadline_ms

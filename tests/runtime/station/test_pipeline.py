@@ -130,6 +130,21 @@ def test_a_part_whose_deadline_has_passed_is_not_inspected(tmp_path: Path) -> No
     assert begun == ["1"]
 
 
+def test_a_line_that_is_too_fast_has_what_can_be_inspected_in_time(tmp_path: Path) -> None:
+    def inspect(_: Frame) -> Inspection:
+        time.sleep(0.1)
+        return ACCEPTED
+
+    changes = {"deadline_ms": 300.0, "waiting": 20}
+    with pipeline(tmp_path, inspect, **changes) as (opened, told, counters):
+        for number in range(60):
+            opened.take(frame(number))
+            time.sleep(0.04)
+        wait_for(lambda: len(told.outcomes) == 60, "all outcomes")
+    assert counters.total("inspected") >= 10
+    assert counters.total("inspected_too_late") <= 8
+
+
 @pytest.mark.parametrize(("policy", "left_out"), [("drop-oldest", "2"), ("refuse", "4")])
 def test_the_part_that_is_left_out_is_the_one_that_the_file_names(
     tmp_path: Path, policy: str, left_out: str
