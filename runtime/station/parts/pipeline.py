@@ -165,7 +165,7 @@ class Pipeline:
         if deadline_ms is None or not self._last_ms:
             return True
         expected_ms = median(list(self._last_ms))
-        # Where inspection alone takes longer, each part is tried, since only that can show a change.
+        # Where inspection alone takes longer, each part is tried: only that can show a change.
         return expected_ms > deadline_ms or part.waited_ms + expected_ms <= deadline_ms
 
     def _inspected(self, part: _Part, inspection: Inspection, inspected_ms: float) -> None:
