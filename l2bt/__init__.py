@@ -26,12 +26,14 @@ if TYPE_CHECKING:
         OptionError,
         ServerError,
         ServerUnavailableError,
+        SourceAwayError,
         TrainingError,
         UnknownProductError,
     )
     from runtime.geometry.region import Region
     from runtime.inspections.inspection import Inspection
     from runtime.opening import open_inspector, open_model
+    from runtime.station.parts.frame import Frame, LostFrame
     from train.reference import ReferenceDetector
     from triton_repo.python_models.entry import python_model
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "Client": "runtime.client.client",
     "Detector": "runtime.detector",
+    "Frame": "runtime.station.parts.frame",
+    "LostFrame": "runtime.station.parts.frame",
     "Inspection": "runtime.inspections.inspection",
     "Region": "runtime.geometry.region",
     "ReferenceDetector": "train.reference",
@@ -59,6 +63,7 @@ _PUBLIC = {
     "OptionError": "runtime.errors",
     "ServerError": "runtime.errors",
     "ServerUnavailableError": "runtime.errors",
+    "SourceAwayError": "runtime.errors",
     "TrainingError": "runtime.errors",
     "UnknownProductError": "runtime.errors",
 }
@@ -70,10 +75,12 @@ __all__ = [
     "DeadlineExceededError",
     "Detector",
     "EngineMismatchError",
+    "Frame",
     "GpuUnavailableError",
     "InputError",
     "Inspection",
     "L2BTError",
+    "LostFrame",
     "MissingExtraError",
     "ModelError",
     "OptionError",
@@ -81,6 +88,7 @@ __all__ = [
     "Region",
     "ServerError",
     "ServerUnavailableError",
+    "SourceAwayError",
     "TrainingError",
     "UnknownProductError",
     "commands_page",

@@ -55,3 +55,11 @@ class ServerUnavailableError(ServerError):
 
 class DeadlineExceededError(ServerError):
     """The answer did not come within the deadline."""
+
+
+class SourceAwayError(L2BTError):
+    """A station's camera does not answer, or its folder is gone; it may come back."""
+
+
+class SignalAwayError(L2BTError):
+    """Whom a station tells does not answer; it may come back."""

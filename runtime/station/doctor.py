@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from runtime.errors import L2BTError
+from runtime.errors import L2BTError, SignalAwayError
 from runtime.models.doctor import MISSING, NOTE, OK, Check
 from runtime.station.dry_run import describe_signal, describe_source
 from runtime.station.parts.frame import Frame, LostFrame
@@ -31,7 +31,6 @@ from runtime.station.settings.signal_settings import (
 from runtime.station.settings.source_settings import CameraSource, GenicamSource, Source
 from runtime.station.settings.station_file import read_station
 from runtime.station.settings.station_settings import StationSettings
-from runtime.station.signals.delivery import SignalAwayError
 from runtime.station.signals.mqtt import Mqtt
 from runtime.station.sources.genicam import GenicamCamera
 from runtime.station.sources.opencv_camera import OpenCvCamera

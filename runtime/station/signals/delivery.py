@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
-from runtime.errors import L2BTError
+from runtime.errors import SignalAwayError
 
 logger = logging.getLogger("l2bt.station")
 
@@ -16,10 +16,6 @@ _AT_ONCE = 100
 
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Tells one outcome, and returns once it was taken."""
-
-
-class SignalAwayError(L2BTError):
-    """Whoever is told does not answer; it may come back."""
 
 
 class MessageSink(Protocol):

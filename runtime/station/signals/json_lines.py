@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from runtime.errors import SignalAwayError
 from runtime.station.settings.signal_settings import STDOUT, JsonLinesSignal
-from runtime.station.signals.delivery import Send, SignalAwayError
+from runtime.station.signals.delivery import Send
 
 
 class JsonLines:

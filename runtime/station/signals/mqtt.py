@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from runtime.errors import L2BTError
+from runtime.errors import L2BTError, SignalAwayError
 from runtime.extras import require
 from runtime.station.parts.commands import Commands
 from runtime.station.settings.signal_settings import MqttSignal, read_secret
-from runtime.station.signals.delivery import Send, SignalAwayError
+from runtime.station.signals.delivery import Send
 
 logger = logging.getLogger("l2bt.station")
 

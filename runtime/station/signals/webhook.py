@@ -19,8 +19,9 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from runtime.errors import SignalAwayError
 from runtime.station.settings.signal_settings import WebhookSignal
-from runtime.station.signals.delivery import Send, SignalAwayError
+from runtime.station.signals.delivery import Send
 
 
 class Webhook:

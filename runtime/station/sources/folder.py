@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import OptionError
+from runtime.errors import OptionError, SourceAwayError
 from runtime.extras import require
 from runtime.images.decode import IMAGE_SUFFIXES
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import FolderSource
-from runtime.station.sources.source import SourceAwayError
 
 logger = logging.getLogger("l2bt.station")
 

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from runtime.errors import SourceAwayError
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import GenicamSource
 from runtime.station.sources.pixels import describe_rule, to_rgb
 from runtime.station.sources.source import (
-    SourceAwayError,
     TriggerMessage,
     Triggers,
     lost_trigger,

@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime.errors import SourceAwayError
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import CameraSource
 from runtime.station.sources.source import (
-    SourceAwayError,
     TriggerMessage,
     Triggers,
     lost_trigger,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runtime.errors import L2BTError
+from runtime.errors import SourceAwayError
 from runtime.station.parts.counters import Counters
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import Source, waits_for_triggers
@@ -17,10 +17,6 @@ logger = logging.getLogger("l2bt.station")
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
-
-
-class SourceAwayError(L2BTError):
-    """A camera does not answer, or a folder is gone; it may come back."""
 
 
 @dataclass(frozen=True, kw_only=True)

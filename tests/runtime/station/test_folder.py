@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load.line.plant import wait_for
-from runtime.errors import OptionError
+from runtime.errors import OptionError, SourceAwayError
 from runtime.station.parts.frame import Frame
 from runtime.station.parts.ledger import Ledger
 from runtime.station.settings.source_settings import FolderSource
 from runtime.station.sources.opening import open_source
-from runtime.station.sources.source import SourceAwayError, Triggers
+from runtime.station.sources.source import Triggers
 from tests.parts.small import png
 from tests.parts.station import outcome
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from benchmarks.load.line.plant import fake_camera
+from runtime.errors import SourceAwayError
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import GenicamSource
 from runtime.station.sources.genicam import GenicamCamera
 from runtime.station.sources.genicam_grabber import _between
-from runtime.station.sources.source import SourceAwayError, TriggerMessage, Triggers
+from runtime.station.sources.source import TriggerMessage, Triggers
 from tests.parts.station import with_camera
 
 CAMERA = "Aravis-L2BT1"

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from benchmarks.load.line.plant import free_port
+from runtime.errors import SourceAwayError
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.settings.source_settings import CameraSource
 from runtime.station.sources.opencv_camera import OpenCvCamera
-from runtime.station.sources.source import SourceAwayError, TriggerMessage, Triggers
+from runtime.station.sources.source import TriggerMessage, Triggers
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="needs ffmpeg (Debian: apt install ffmpeg)"
