@@ -70,8 +70,11 @@ class OpcUa:
         if settings.certificate is None:
             server.set_security_policy([policies.NoSecurity])
         else:
-            await server.load_certificate(str(settings.certificate))
-            await server.load_private_key(str(settings.key))
+            assert settings.key is not None
+            await server.load_certificate(
+                str(settings.certificate), _format_of(settings.certificate)
+            )
+            await server.load_private_key(str(settings.key), format=_format_of(settings.key))
             server.set_security_policy(
                 [
                     policies.Basic256Sha256_SignAndEncrypt,
@@ -130,6 +133,11 @@ class _Users:
         ):
             return None
         return self._rules.User(role=self._rules.UserRole.User, name=username)
+
+
+def _format_of(path: Path) -> str:
+    """Whether a file is PEM or DER, by its content: asyncua would go by its name."""
+    return "pem" if path.read_bytes().lstrip().startswith(b"-----BEGIN") else "der"
 
 
 def _same(given: str | None, wanted: str | None) -> bool:

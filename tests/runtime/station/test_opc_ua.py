@@ -309,3 +309,97 @@ async def _event_type(at: Ua, name: str) -> Any:
         return None
 
     return await find(at.client.get_node(ua.ObjectIds.BaseEventType))
+
+
+def make_certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
+    """A self-signed certificate with the URI that OPC UA wants in it, and its key."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(65537, 2048)
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier(uri), x509.DNSName("localhost")]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+def test_a_closed_server_lets_in_who_encrypts_and_shows_the_password(tmp_path: Path) -> None:
+    from asyncua import Client
+    from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+
+    certificate, key = make_certificate(tmp_path, "server", OWN)
+    own_certificate, made = make_certificate(tmp_path, "client", "urn:client")
+    # The client goes by the name of the file.
+    own_key = made.rename(tmp_path / "client-key.pem")
+    (tmp_path / "password").write_text("open sesame\n")
+    listen = f"127.0.0.1:{free_port()}"
+    settings = OpcUaSignal(
+        name="ua",
+        listen=listen,
+        certificate=certificate,
+        key=key,
+        user="plc",
+        password_file=tmp_path / "password",
+    )
+
+    async def come(password: str | None, *, encrypts: bool = True) -> bool:
+        client = Client(f"opc.tcp://{listen}/", timeout=10)
+        client.application_uri = "urn:client"
+        if encrypts:
+            await client.set_security(
+                SecurityPolicyBasic256Sha256, str(own_certificate), str(own_key)
+            )
+        if password is not None:
+            client.set_user("plc")
+            client.set_password(password)
+        try:
+            async with client:
+                own = await client.get_namespace_index(OWN)
+                await client.nodes.objects.get_child([f"{own}:press3"])
+        except Exception:
+            return False
+        return True
+
+    async def run() -> list[bool]:
+        server = OpcUa(
+            settings, station="press3", sources=(), product="plate", commands=Commanded()
+        )
+        await server.start()
+        try:
+            return [
+                await come("open sesame"),
+                await come("wrong"),
+                await come(None),
+                await come("open sesame", encrypts=False),
+            ]
+        finally:
+            await server.stop()
+
+    assert asyncio.run(run()) == [True, False, False, False]
