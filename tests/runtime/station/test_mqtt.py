@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load.line.plant import Broker, Listener, free_port, wait_for
+from benchmarks.load.line.plant import OPEN, Broker, Listener, free_port, wait_for
 from runtime.station.signals.registers import StationCounts
 from tests.parts.station import Commanded, decide, signalling, with_broker
+from triton_repo.server.certificates import make_certificates
 
 pytestmark = with_broker
 
@@ -136,3 +137,25 @@ def test_a_broker_that_wants_a_password_gets_the_files(tmp_path: Path) -> None:
             away = wait_for(lambda: opened.states()["broker"]["away"], "a refusal")
             time.sleep(0.1)
     assert "authorized" in away.lower() or "password" in away.lower()
+
+
+def test_a_broker_that_wants_certificates_gets_them(tmp_path: Path) -> None:
+    make_certificates(tmp_path / "tls", ("127.0.0.1", "localhost"))
+    port = free_port()
+    settings = (
+        *OPEN,
+        f"cafile {tmp_path}/tls/ca.pem",
+        f"certfile {tmp_path}/tls/server.pem",
+        f"keyfile {tmp_path}/tls/server.key",
+        "require_certificate true",
+    )
+    own = 'tls_certificate = "tls/client.pem"\ntls_key = "tls/client.key"\n'
+    trusted = MQTT.format(port=port) + 'tls_ca = "tls/ca.pem"\n'
+    with Broker(tmp_path, port, *settings):
+        with signalling(tmp_path, trusted + own) as (opened, ledger, counters):
+            decide(opened, ledger)
+            wait_for(lambda: counters.total("signalled") == 1, "an outcome")
+        for refused in (trusted, MQTT.format(port=port)):
+            with signalling(tmp_path, refused) as (opened, ledger, _):
+                decide(opened, ledger)
+                wait_for(lambda: opened.states()["broker"]["away"], "a refusal", 40)
