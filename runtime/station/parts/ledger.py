@@ -9,9 +9,7 @@ that none is given twice even if the process is killed meanwhile.
 """
 
 import logging
-import os
 import sqlite3
-import struct
 import threading
 import time
 from collections import deque
@@ -24,6 +22,7 @@ import msgspec
 
 from runtime.errors import ModelError, OptionError
 from runtime.station.parts.frame import Frame, LostFrame
+from runtime.station.parts.given_numbers import GivenNumbers
 from runtime.station.parts.outcome import Outcome
 
 logger = logging.getLogger("l2bt.station")
@@ -52,7 +51,6 @@ CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 _MOST_UNWRITTEN = 72_000
 _RETRY_EVERY_S = 1.0
 _PRUNED_AT_ONCE = 1_000
-_NUMBERS = struct.Struct("<QQ")
 _Write = tuple[str, Sequence[Any]]
 
 
@@ -107,7 +105,7 @@ class Ledger:
             self._prepare()
             self._part = self._largest("SELECT seq FROM sqlite_sequence WHERE name = 'parts'")
             self._sequence = self._largest("SELECT max(sequence) FROM parts")
-            self._numbers = _Numbers(folder / NUMBERS_NAME)
+            self._numbers = GivenNumbers(folder / NUMBERS_NAME)
             self._skip_lost_numbers()
             self._told = self._begin_signals(tuple(signals))
         except (OSError, sqlite3.OperationalError) as error:
@@ -379,25 +377,3 @@ class Ledger:
             self.failure = ""
         self._untold.clear()
         return True
-
-
-class _Numbers:
-    """The last numbers that were given out, in a file that is overwritten where it lies."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        if os.fstat(self._file).st_size < _NUMBERS.size:
-            self.write(0, 0)
-
-    def read(self) -> tuple[int, int]:
-        """The last part and the last sequence number."""
-        part, sequence = _NUMBERS.unpack(os.pread(self._file, _NUMBERS.size, 0))
-        return part, sequence
-
-    def write(self, part: int, sequence: int) -> None:
-        """Remember them."""
-        os.pwrite(self._file, _NUMBERS.pack(part, sequence), 0)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
