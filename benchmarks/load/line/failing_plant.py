@@ -167,7 +167,8 @@ class FailingPlant:
             )
         except TimeoutError as error:
             said = (self._folder / "station.log").read_text(errors="replace")[-2000:]
-            raise TimeoutError(f"{error}; it said:\n{said}") from error
+            events = "\n".join(map(str, self._service.events[-20:]))
+            raise TimeoutError(f"{error}; it said:\n{said}\nthe server:\n{events}") from error
 
     def _inside(self, path: Path) -> Path:
         """A path as the station sees it, whose disk is a small one of its own."""
@@ -316,6 +317,7 @@ def _end(process: "subprocess.Popen[Any]") -> None:
 
 
 _CLOCK = """
+import sys
 import time
 from pathlib import Path
 
@@ -323,6 +325,9 @@ _whole = time.time
 
 
 def _time():
+    # gRPC reckons deadlines by it and has its own core compare them with the machine's clock.
+    if sys._getframe(1).f_globals.get("__name__", "").startswith("grpc"):
+        return _whole()
     try:
         return _whole() + float(Path({path!r}).read_text())
     except ValueError:
