@@ -147,8 +147,7 @@ class Archive:
             self._records.write(frame, inspection)
 
     def _keep_image(self, frame: Frame, outcome: Outcome) -> None:
-        disk = shutil.disk_usage(self._images)
-        if disk.free < min(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * disk.total):
+        if not self._has_room():
             self._counters.count("images_not_kept", "little room")
             return
         suffix, content = _file_of(frame)
@@ -156,9 +155,20 @@ class Archive:
         span = self._images / str(int(outcome.at_s // _IMAGES_SPAN_S))
         atomic_write(span / f"{outcome.part}-{outcome.source}-{verdict}{suffix}", content)
 
+    def _has_room(self) -> bool:
+        disk = shutil.disk_usage(self._images)
+        return disk.free >= min(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * disk.total)
+
     def _tidy_images(self) -> None:
         try:
             self._room.tidy()
+            # What the limit leaves may still be too much for the disk.
+            now = int(time.time() // _IMAGES_SPAN_S)
+            spans = sorted(int(path.name) for path in self._images.iterdir() if path.name.isdigit())
+            for span in spans:
+                if self._has_room() or span == now:
+                    return
+                shutil.rmtree(self._images / str(span), ignore_errors=True)
         except OSError as error:
             logger.warning("old images stay: %s", error)
 

@@ -90,6 +90,19 @@ def test_no_image_takes_the_last_of_the_disk(
     assert found.counters.counts()["images_not_kept"] == {"little room": 1}
 
 
+def test_a_disk_without_room_is_made_free_of_images_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "_TIDY_IMAGES_EVERY_S", 0.05)
+    found = Kept(tmp_path, images="all")
+    began_s = time.time() - 300
+    for number in range(1, 4):
+        found.keep(number, at_s=began_s + 60 * number)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**12, 0, 999_000_000))
+    wait_for(lambda: not found.names(), "the images are gone")
+    found.archive.stop()
+
+
 def test_outcomes_are_kept_within_their_days_and_their_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
