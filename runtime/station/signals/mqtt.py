@@ -27,6 +27,7 @@ _QOS = 1
 _TIMEOUT_S = 10.0
 _KEEPALIVE_S = 10
 _LARGEST_COMMAND_BYTES = 4096
+_QUOTED_BYTES = 200
 
 
 class _TriggerCommand(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,7 +154,12 @@ class Mqtt:
                 logger.warning("signal %s: a command is refused: %s", self.name, error)
             properties = getattr(message, "properties", None)
             topic = getattr(properties, "ResponseTopic", None) or self._topic("answer")
-            answer = {"command": str(message.topic), "ok": not error, "error": error}
+            answer = {
+                "command": str(message.topic),
+                "asked": bytes(message.payload or b"")[:_QUOTED_BYTES].decode(errors="replace"),
+                "ok": not error,
+                "error": error,
+            }
             await client.publish(
                 topic,
                 msgspec.json.encode(answer),
