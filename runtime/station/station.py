@@ -34,7 +34,6 @@ logger = logging.getLogger("l2bt.station")
 
 STATE_NAME = "state.json"
 _LOCK_NAME = "station.lock"
-_PRODUCT = "product"
 _LOOK_EVERY_S = 0.2
 
 
@@ -61,6 +60,7 @@ class Station:
         self._grabbers: dict[str, Grabber] = {}
         self._failure = ""
         self._is_state_lost = False
+        self._is_open = False
 
     def stop(self) -> None:
         """End: what has come is inspected and told first."""
@@ -97,7 +97,7 @@ class Station:
                 ledger,
                 self.counters,
                 finished=lambda frame: self._grabbers[frame.source].finished(frame),
-                is_needed=lambda source, key: key_is_there(self._folders[source], key),
+                is_needed=self._lies_there,
             )
             self._signalling = stack.enter_context(
                 Signalling(settings, ledger, self.counters, self, product=self._product)
@@ -123,6 +123,7 @@ class Station:
             stack.callback(self._end_sources)
             for grabber in self._grabbers.values():
                 grabber.start()
+            self._is_open = True
             notify("READY=1")
             ready()
             self._watch()
@@ -145,16 +146,18 @@ class Station:
 
     def change_product(self, product: str) -> None:
         """Hold parts against another product, from the next one on; see `Commands`."""
+        self._require_open()
         if self._inspectors.require(product) != product or not product:
             raise UnknownProductError(f"unknown product {product!r}")
         if product != self._product:
             logger.info("product %s since now, after %s", product, self._product)
         self._product = product
-        self._ledger.remember(_PRODUCT, product)
+        self._ledger.remember(self._changeover, product)
         self._signalling.show_state(self.state(), self._counts())
 
     def trigger(self, source: str, *, request: str = "") -> None:
         """Have a source take a frame; see `Commands`."""
+        self._require_open()
         taking = [one.name for one in self._settings.sources if waits_for_triggers(one)]
         if not source and len(taking) == 1:
             source = taking[0]
@@ -182,6 +185,15 @@ class Station:
             self.lose(replace(lost, part=part))
             raise OptionError(f"source {source}: {lost.reason}")
 
+    def _require_open(self) -> None:
+        if not self._is_open or self._stopped.is_set():
+            raise OptionError("the station is not at work: it is starting or ending")
+
+    @property
+    def _changeover(self) -> str:
+        """Under which the last changeover is remembered: until the file names another product."""
+        return f"product instead of {self._settings.inspection.product or ''}"
+
     # What others see
 
     def state(self) -> dict[str, Any]:
@@ -198,6 +210,11 @@ class Station:
             "timings": {stage: asdict(one) for stage, one in self.counters.timings().items()},
         }
 
+    def _lies_there(self, source: str, key: str) -> bool:
+        """Whether a file, by its key, lies in the folder of a source that there still is."""
+        folder = self._folders.get(source)
+        return folder is not None and key_is_there(folder, key)
+
     def _product_of(self, frame: Frame | LostFrame) -> str | None:
         if frame.product is not None or frame.source in self._by_code:
             return frame.product
@@ -210,7 +227,7 @@ class Station:
             self._inspectors.require(product)
         fixed = all(self._fixed[name] or name in self._by_code for name in self._fixed)
         chosen = self._settings.inspection.product
-        last = self._ledger.recall(_PRODUCT)
+        last = self._ledger.recall(self._changeover)
         if last is not None and last != chosen:
             try:
                 self._product = self._inspectors.require(last)
@@ -225,8 +242,7 @@ class Station:
     def _write_off_undecided(self) -> None:
         """Give parts that an earlier run left their outcome, but for files that still lie there."""
         for part in self._ledger.undecided():
-            folder = self._folders.get(part.source)
-            if folder and part.file_key and key_is_there(folder, part.file_key):
+            if part.file_key and self._lies_there(part.source, part.file_key):
                 continue
             age_s = max(0.0, time.time() - part.at_s)
             self.counters.count("triggers", part.source)
@@ -271,7 +287,8 @@ class Station:
 
     def _is_alive(self) -> bool:
         grabbers = all(grabber.is_alive for grabber in self._grabbers.values())
-        return grabbers and self._pipeline.is_alive and self._signalling.is_alive
+        others = (self._pipeline.is_alive, self._signalling.is_alive, self._archive.is_alive)
+        return grabbers and all(others)
 
     def _end_sources(self) -> None:
         self._stopped.set()

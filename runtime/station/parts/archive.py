@@ -4,6 +4,7 @@ import hashlib
 import logging
 import queue
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ IMAGES_NAME = "images"
 _MOST_WAITING = 32
 _TIDY_EVERY_S = 600.0
 _FORGET_EVERY_S = 60.0
+_FORGOTTEN_AT_ONCE = 1_000
 # A camera's images fill a disk in minutes, so whole minutes go.
 _IMAGES_SPAN_S = 60
 _TIDY_IMAGES_EVERY_S = 20.0
@@ -92,6 +94,11 @@ class Archive:
     def wants_map(self) -> bool:
         """Whether it draws anomaly maps."""
         return self._records is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin."""
@@ -174,14 +181,16 @@ class Archive:
 
     def _forget(self) -> None:
         """Forget what is too old, and then the oldest of what is too much."""
-        if self._clock.is_steady():
-            before_s = time.time() - self._settings.days * _DAY_S
-            while self._ledger.prune(before_s, self._is_needed):
-                continue
-        limit_bytes = self._settings.outcomes_limit_gb * 1e9
-        while self._ledger.used_bytes() > limit_bytes:
-            if not self._ledger.prune(float("inf"), self._is_needed):
-                return
+        try:
+            if self._clock.is_steady():
+                self._ledger.prune(time.time() - self._settings.days * _DAY_S, self._is_needed)
+            limit_bytes = self._settings.outcomes_limit_gb * 1e9
+            while self._ledger.used_bytes() > limit_bytes:
+                if not self._ledger.prune(float("inf"), self._is_needed, most=_FORGOTTEN_AT_ONCE):
+                    return
+        except sqlite3.Error as error:
+            # Such as a full disk; the next minute tries again.
+            logger.warning("old outcomes are not forgotten: %s", error)
 
 
 class _Records:

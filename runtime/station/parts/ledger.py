@@ -236,31 +236,37 @@ class Ledger:
             self._retry_at_s = 0.0
             return self._write_waiting()
 
-    def prune(self, before_s: float, is_needed: Callable[[str, str], bool]) -> int:
-        """Forget the oldest thousand outcomes that are older and that every signal was told.
+    def prune(
+        self, before_s: float, is_needed: Callable[[str, str], bool], *, most: int | None = None
+    ) -> int:
+        """Forget outcomes that are older and that every signal was told; how many.
 
         Args:
             before_s: In seconds since 1970.
             is_needed: Whether a file of a source, by its key, must be known again.
+            most: The oldest so many, about; all without it.
         """
-        with self._lock:
-            told = min(self._told.values(), default=self._sequence)
-            # The newest stays, so that numbers go on from it.
-            rows = self._database.execute(
-                "SELECT part, source, file_key FROM parts WHERE at_s < ? AND sequence <= ? "
-                "AND sequence < ? ORDER BY sequence LIMIT ?",
-                (before_s, told, self._sequence, _PRUNED_AT_ONCE),
-            ).fetchall()
-            old = [(part,) for part, source, key in rows if not (key and is_needed(source, key))]
-            if old:
-                try:
-                    with self._database:
-                        self._database.execute("BEGIN")
-                        self._database.executemany("DELETE FROM parts WHERE part = ?", old)
-                except sqlite3.Error as error:
-                    logger.warning("old outcomes are not forgotten: %s", error)
-                    return 0
-            return len(old)
+        removed, after = 0, 0
+        while most is None or removed < most:
+            with self._lock:
+                told = min(self._told.values(), default=self._sequence)
+                # The newest stays, so that numbers go on from it.
+                rows = self._database.execute(
+                    "SELECT part, source, file_key, sequence FROM parts WHERE at_s < ? "
+                    "AND sequence > ? AND sequence <= ? AND sequence < ? ORDER BY sequence LIMIT ?",
+                    (before_s, after, told, self._sequence, _PRUNED_AT_ONCE),
+                ).fetchall()
+                if not rows:
+                    break
+                after = rows[-1][3]
+                old = [
+                    (part,) for part, source, key, _ in rows if not (key and is_needed(source, key))
+                ]
+                with self._database:
+                    self._database.execute("BEGIN")
+                    self._database.executemany("DELETE FROM parts WHERE part = ?", old)
+            removed += len(old)
+        return removed
 
     def used_bytes(self) -> int:
         """How much of the file is in use; what was forgotten is written over."""

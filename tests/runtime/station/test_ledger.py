@@ -115,6 +115,16 @@ def test_a_file_that_still_lies_there_is_not_forgotten(tmp_path: Path) -> None:
     assert not ledger.knows_file("side", "1-2/b.png")
 
 
+def test_files_that_lie_there_do_not_keep_what_came_after_them(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, [])
+    for number in range(1_100):
+        finish(ledger, ledger.begin(frame(1, file_key=f"1-2/{number}.png", at_s=100.0)))
+    for number in range(50):
+        finish(ledger, ledger.begin(frame(number, at_s=100.0)))
+    assert ledger.prune(150.0, lambda *_: True) == 49
+    assert sum(ledger.counts().values()) == 1_101
+
+
 def test_outcomes_are_told_from_memory_while_the_disk_is_full(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, ["broker"])
     refuse = partial(_Full, ledger._database)

@@ -130,6 +130,8 @@ def test_a_changeover_needs_no_restart_and_outlives_one(
         assert station.state()["product"] == "plate"
         station.change_product("plate")
     assert read_json(tmp_path / "station" / "state.json", dict)["product"] == "plate"
+    with pytest.raises(OptionError, match="starting or ending"):
+        station.change_product("plate")
 
 
 def test_a_product_that_is_not_there_is_refused_before_anything_starts(
