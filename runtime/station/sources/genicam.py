@@ -20,6 +20,7 @@ from runtime.station.sources.pixels import describe_rule, to_rgb
 from runtime.station.sources.source import (
     TriggerMessage,
     Triggers,
+    each_trigger,
     lost_trigger,
 )
 
@@ -84,15 +85,7 @@ class GenicamCamera:
                 )
 
     def _triggered(self, grabber: "_Grabber", stop: threading.Event) -> Iterator[Frame | LostFrame]:
-        next_s = time.monotonic()
-        while not stop.is_set():
-            if self._settings.every_s is not None:
-                if stop.wait(max(0.0, next_s - time.monotonic())):
-                    return
-                next_s = max(next_s + self._settings.every_s, time.monotonic())
-                message: TriggerMessage | None = TriggerMessage()
-            else:
-                message = self._triggers.get(0.2)
+        for message in each_trigger(self._triggers, self._settings.every_s, stop):
             if message is None:
                 grabber.check()
                 continue

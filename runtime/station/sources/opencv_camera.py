@@ -17,6 +17,7 @@ from runtime.station.settings.source_settings import CameraSource
 from runtime.station.sources.source import (
     TriggerMessage,
     Triggers,
+    each_trigger,
     lost_trigger,
 )
 
@@ -79,24 +80,18 @@ class OpenCvCamera:
             yield self._frame(image, at_s, TriggerMessage(triggered_s=at_s))
 
     def _triggered(self, reader: "_Reader", stop: threading.Event) -> Iterator[Frame | LostFrame]:
-        next_s = time.monotonic()
-        while not stop.is_set():
-            if self._settings.every_s is not None:
-                if stop.wait(max(0.0, next_s - time.monotonic())):
-                    return
-                next_s = max(next_s + self._settings.every_s, time.monotonic())
-                message: TriggerMessage | None = TriggerMessage()
-            else:
-                message = self._triggers.get(0.2)
-                reader.check()
+        for message in each_trigger(self._triggers, self._settings.every_s, stop):
             if message is None:
+                reader.check()
                 continue
             try:
                 found = reader.newer_than(reader.count, self._settings.answers_within_s, stop)
             except SourceAwayError as error:
                 yield lost_trigger(self._settings.name, message, str(error))
                 raise
-            if found is not None:
+            if found is None:
+                yield lost_trigger(self._settings.name, message, "the station is ending")
+            else:
                 yield self._frame(found[2], found[1], message)
 
     def _frame(self, image: Any, arrived_s: float, message: TriggerMessage) -> Frame:

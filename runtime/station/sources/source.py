@@ -17,6 +17,7 @@ logger = logging.getLogger("l2bt.station")
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
+_LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +198,28 @@ class Grabber:
 
     def _lose(self, message: TriggerMessage, reason: str) -> None:
         self._take.lose(lost_trigger(self.name, message, reason))
+
+
+def each_trigger(
+    triggers: Triggers, every_s: float | None, stop: threading.Event
+) -> Iterator[TriggerMessage | None]:
+    """Triggers until the stop: messages as they come, or one every so often.
+
+    Args:
+        triggers: Messages.
+        every_s: Seconds between two triggers of the station's own; None for messages.
+        stop: Ends it.
+
+    Yields:
+        A trigger; now and then None, where no message has come.
+    """
+    next_s = time.monotonic()
+    while not stop.is_set():
+        if every_s is None:
+            yield triggers.get(_LOOK_EVERY_S)
+        elif not stop.wait(max(0.0, next_s - time.monotonic())):
+            next_s = max(next_s + every_s, time.monotonic())
+            yield TriggerMessage()
 
 
 def lost_trigger(source: str, message: TriggerMessage, reason: str) -> LostFrame:

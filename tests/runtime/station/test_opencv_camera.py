@@ -97,3 +97,22 @@ def test_what_the_camera_does_not_give_is_refused() -> None:
 def test_a_camera_that_is_not_there_is_away() -> None:
     with pytest.raises(SourceAwayError, match="/dev/video77 is not there"):
         taken(camera("/dev/video77"), 1)
+
+
+def test_a_trigger_that_comes_as_the_camera_goes_is_lost_and_not_forgotten() -> None:
+    triggers = Triggers()
+    with stream(1) as url:
+        source = camera(url, triggers, trigger="message", answers_within_s=1.0)
+        triggers.put(TriggerMessage(request="A1", part=1))
+        (first,) = taken(source, 1)
+        assert source._reader is not None
+        frames = source._triggered(source._reader, threading.Event())
+        threading.Event().wait(3)
+        triggers.put(TriggerMessage(request="A2", part=2))
+        lost = next(frames)
+        with pytest.raises(SourceAwayError):
+            next(frames)
+        source.close()
+    assert first.request == "A1"
+    assert isinstance(lost, LostFrame)
+    assert (lost.request, lost.part) == ("A2", 2)
