@@ -18,6 +18,7 @@ from runtime.errors import OptionError
 from runtime.station.settings.signal_settings import OpcUaSignal
 from runtime.station.signals.opc_ua import OpcUa
 from runtime.station.signals.vision_system import NODESET, OWN, VISION
+from tests.parts.keys import make_certificate
 from tests.parts.station import Commanded, outcome
 
 Asked = Callable[["Ua"], Awaitable[None]]
@@ -309,45 +310,6 @@ async def _event_type(at: Ua, name: str) -> Any:
         return None
 
     return await find(at.client.get_node(ua.ObjectIds.BaseEventType))
-
-
-def make_certificate(folder: Path, name: str, uri: str) -> tuple[Path, Path]:
-    """A self-signed certificate with the URI that OPC UA wants in it, and its key."""
-    from datetime import datetime, timedelta, timezone
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(65537, 2048)
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.UniformResourceIdentifier(uri), x509.DNSName("localhost")]
-            ),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 def test_a_closed_server_lets_in_who_encrypts_and_shows_the_password(tmp_path: Path) -> None:

@@ -3,12 +3,8 @@
 import os
 import re
 import signal
-import socket
 import sqlite3
 import sys
-import threading
-import time
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,9 +16,7 @@ from runtime import station as station_module
 from runtime.errors import OptionError, UnknownProductError
 from runtime.models.exported_model import ExportedModel
 from runtime.records.journal import each_record
-from runtime.station.doctor import check_station
 from runtime.station.dry_run import describe_station
-from runtime.station.parts.inspecting import product_by_code, read_codes
 from runtime.station.settings.station_file import read_station
 from runtime.storage.json_files import read_json
 from tests.parts.small import png
@@ -30,7 +24,6 @@ from tests.parts.station import (
     DRAWN,
     FOLDER,
     ask_modbus,
-    ean13,
     lines_of,
     run_to_its_end,
     running,
@@ -38,8 +31,6 @@ from tests.parts.station import (
     station_text,
     write_station,
 )
-
-CODES = '[[sources]]\nkind = "folder"\nname = "in"\nfolder = "incoming"\nbarcodes = {codes}\n'
 
 
 def ledger_counts(folder: Path) -> dict[str, int]:
@@ -185,134 +176,6 @@ def test_a_damaged_file_is_told_and_the_line_goes_on(
     assert told["cut.png"]["verdict"] == "not inspected"
     assert "damaged or cut" in told["cut.png"]["reason"]
     assert told["whole.png"]["score"] is not None
-
-
-def test_the_product_is_read_from_the_barcode(tmp_path: Path, tiny_exported: ExportedModel) -> None:
-    import cv2
-
-    (tmp_path / "incoming").mkdir()
-    codes = CODES.format(codes='{ "4006381333931" = "plate" }')
-    with running(write_station(tmp_path, station_text(tiny_exported.folder, codes))):
-        for name, code in (("known", "4006381333931"), ("unknown", "5901234123457")):
-            cv2.imwrite(str(tmp_path / "incoming" / f"{name}.png"), ean13(code))
-        (tmp_path / "incoming" / "none.png").write_bytes(png(1))
-        wait_for(lambda: len(lines_of(tmp_path)) == 3, "three outcomes")
-    told = {line["frame_id"]: line for line in lines_of(tmp_path)}
-    assert told["known.png"]["product"] == "plate"
-    assert told["known.png"]["score"] is not None
-    assert "5901234123457 belong to no product" in told["unknown.png"]["reason"]
-    assert "no code read" in told["none.png"]["reason"]
-    assert told["none.png"]["action"] == "reject"
-
-
-def test_qr_codes_are_read_too() -> None:
-    import cv2
-    import numpy as np
-
-    code = cv2.QRCodeEncoder.create().encode("bolt-M8")
-    image = np.repeat(
-        np.kron(np.pad(code, 4, constant_values=255), np.ones((8, 8), np.uint8))[..., None],
-        3,
-        axis=2,
-    )
-    assert read_codes(image) == {"bolt-M8"}
-    assert product_by_code(image, {"bolt-M8": "bolt"}) == "bolt"
-
-
-def test_codes_of_two_products_in_one_image_decide_nothing() -> None:
-    import numpy as np
-
-    both = np.concatenate([ean13("4006381333931"), ean13("5901234123457")])
-    with pytest.raises(UnknownProductError, match="several products"):
-        product_by_code(both, {"4006381333931": "bolt", "5901234123457": "nut"})
-
-
-def test_metrics_add_up(tmp_path: Path, tiny_exported: ExportedModel) -> None:
-    port = free_port()
-    text = station_text(
-        tiny_exported.folder,
-        DRAWN.format(count=100_000, pause_s=0.02),
-        f'[service]\nmetrics = "127.0.0.1:{port}"\n',
-    )
-    with running(write_station(tmp_path, text)):
-        wait_for(lambda: len(lines_of(tmp_path)) > 5, "some outcomes")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            page = answer.read().decode()
-    values = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
-    assert float(values['l2bt_line_triggers_total{source="drawn",station="press3"}']) > 5
-    assert values['l2bt_line_source_up{source="drawn",station="press3"}'] == "1.0"
-    assert values['l2bt_line_signal_up{signal="lines",station="press3"}'] == "1.0"
-
-
-def test_systemd_is_told_of_the_start_of_life_and_of_the_end(
-    tmp_path: Path, tiny_exported: ExportedModel
-) -> None:
-    path = tmp_path / "notify"
-    words: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(path))
-        listener.settimeout(0.2)
-        is_over = threading.Event()
-
-        def listen() -> None:
-            while not is_over.is_set():
-                try:
-                    words.append(listener.recv(100).decode())
-                except TimeoutError:
-                    continue
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        text = station_text(tiny_exported.folder, DRAWN.format(count=100_000, pause_s=0.1))
-        environment = {**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
-        environment.pop("WATCHDOG_PID", None)
-        process = started(write_station(tmp_path, text), env=environment)
-        wait_for(lambda: words.count("WATCHDOG=1") > 2, "signs of life")
-        process.terminate()
-        assert process.wait(30) == 0
-        time.sleep(0.3)
-        is_over.set()
-        thread.join()
-    assert words[0] == "READY=1"
-    assert words[-1] == "STOPPING=1"
-
-
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(
-    tmp_path: Path, tiny_exported: ExportedModel
-) -> None:
-    (tmp_path / "incoming").mkdir()
-    (tmp_path / "incoming" / "a.png").write_bytes(png(1))
-    file = write_station(tmp_path, station_text(tiny_exported.folder, FOLDER))
-    said = describe_station(read_station(file))
-    assert f"image files in {tmp_path / 'incoming'}, by inotify; left there afterwards" in said
-    assert "products plate" in said
-    assert "a part that is not inspected: reject" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["incoming", "station.toml"]
-
-
-def test_the_doctor_names_what_cannot_be_had(tmp_path: Path, tiny_exported: ExportedModel) -> None:
-    port = free_port()
-    tables = (
-        FOLDER,
-        f'[[signals]]\nkind = "mqtt"\nname = "broker"\nbroker = "127.0.0.1:{port}"\ntopic = "p"\n',
-        '[[sources]]\nkind = "camera"\nname = "top"\ndevice = "/dev/video77"\n',
-    )
-    file = write_station(tmp_path, station_text(tiny_exported.folder, *tables))
-    checks = {check.name: check for check in check_station(file)}
-    assert checks["inspection"].state == "ok"
-    assert checks["signal lines"].state == "ok"
-    assert checks["source in"].state == "missing"
-    assert "is no folder; make it" in checks["source in"].advice
-    assert "/dev/video77 is not there" in checks["source top"].advice
-    assert checks["signal broker"].state == "missing"
-    assert str(port) in checks["signal broker"].advice
-    assert f"disk of {tmp_path / 'station'}" in checks
-
-
-def test_the_doctor_reads_no_further_than_a_wrong_file(tmp_path: Path) -> None:
-    file = write_station(tmp_path, "name = 3")
-    (check,) = check_station(file)
-    assert check.state == "missing"
 
 
 def test_the_station_of_a_server_outlives_the_server(tmp_path: Path, repository: Path) -> None:
