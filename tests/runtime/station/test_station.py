@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import sys
@@ -19,6 +20,8 @@ from runtime.records.journal import each_record
 from runtime.station.dry_run import describe_station
 from runtime.station.settings.station_file import read_station
 from runtime.storage.json_files import read_json
+from tests.parts.command import l2bt
+from tests.parts.products import variant
 from tests.parts.small import png
 from tests.parts.station import (
     DRAWN,
@@ -31,6 +34,7 @@ from tests.parts.station import (
     station_text,
     write_station,
 )
+from train.students.bundle import ProductBundle
 
 
 def ledger_counts(folder: Path) -> dict[str, int]:
@@ -274,3 +278,34 @@ def test_the_pages_example_is_a_station_file(tmp_path: Path) -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     settings = read_station(write_station(tmp_path, example))
     assert settings.name == "press3"
+
+
+def test_a_changeover_holds_until_the_file_names_another_product(
+    tmp_path: Path, tiny_exported: ExportedModel, tiny_bundle: ProductBundle
+) -> None:
+    exported = shutil.copytree(tiny_exported.folder, tmp_path / "exported")
+    for seed, name in ((1, "bolt"), (2, "nut")):
+        more = variant(tiny_bundle, tmp_path / name, product=name, seed=seed)
+        added = l2bt(
+            "product", "add", more.folder, "--model", exported, "--activate", folder=tmp_path
+        )
+        assert added.returncode == 0, added.stderr
+    drawn = DRAWN.format(count=100_000, pause_s=0.05)
+
+    def file(product: str) -> Path:
+        wished = f'when_full = "drop-oldest"\nproduct = "{product}"'
+        return write_station(tmp_path, station_text(exported, drawn, inspection=wished))
+
+    def inspected(product: str) -> bool:
+        return any(
+            line["product"] == product and line["score"] is not None for line in lines_of(tmp_path)
+        )
+
+    with running(file("plate")) as station:
+        wait_for(lambda: inspected("plate"), "a plate")
+        station.change_product("bolt")
+        wait_for(lambda: inspected("bolt"), "a bolt")
+    with running(file("plate")) as again:
+        assert again.state()["product"] == "bolt"
+    with running(file("nut")) as other:
+        assert other.state()["product"] == "nut"
