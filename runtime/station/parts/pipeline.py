@@ -23,6 +23,7 @@ from runtime.station.settings.station_settings import InspectionSettings
 logger = logging.getLogger("l2bt.station")
 
 _REMEMBERED = 15
+_KNOWN_FOR_S = 10.0
 ENDED = "the station ended before it was inspected"
 
 
@@ -71,6 +72,7 @@ class Pipeline:
         self._waiting: WaitingParts[_Part] = WaitingParts(settings.waiting, settings.when_full)
         self._deadlines = _Deadlines(self._too_late)
         self._last_ms: deque[float] = deque(maxlen=_REMEMBERED)
+        self._last_at_s = 0.0
         self._workers = [
             threading.Thread(target=self._work, args=(inspect,), name=f"inspect {number}")
             for number, inspect in enumerate(inspects)
@@ -154,6 +156,7 @@ class Pipeline:
             else:
                 inspected_ms = 1e3 * (time.monotonic() - began_s)
                 self._last_ms.append(inspected_ms)
+                self._last_at_s = time.monotonic()
                 self._inspected(part, inspection, inspected_ms)
 
     def _is_in_time(self, part: _Part) -> bool:
@@ -162,7 +165,9 @@ class Pipeline:
         Otherwise a line that is a little too fast would have each part begun too late to be told.
         """
         deadline_ms = self._settings.deadline_ms
-        if deadline_ms is None or not self._last_ms:
+        is_known = time.monotonic() - self._last_at_s < _KNOWN_FOR_S
+        if deadline_ms is None or not self._last_ms or not is_known:
+            # What was slow once must be tried again, or no part would ever be inspected.
             return True
         expected_ms = median(list(self._last_ms))
         # Where inspection alone takes longer, each part is tried: only that can show a change.

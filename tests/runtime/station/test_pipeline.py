@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from benchmarks.load.line.plant import wait_for
 from runtime.errors import BadImageError, ServerUnavailableError, UnknownProductError
 from runtime.inspections.inspection import Inspection
+from runtime.station.parts import pipeline as pipeline_module
 from runtime.station.parts.counters import Counters
 from runtime.station.parts.frame import Frame, LostFrame
 from runtime.station.parts.ledger import Ledger
@@ -34,6 +36,9 @@ def frame(number: int = 1) -> Frame:
 class Told:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
+
+    def are(self, count: int) -> bool:
+        return len(self.outcomes) >= count
 
     def __call__(self, _: object, outcome: Outcome, inspection: Inspection | None) -> None:
         self.outcomes.append(outcome)
@@ -143,6 +148,33 @@ def test_a_line_that_is_too_fast_has_what_can_be_inspected_in_time(tmp_path: Pat
         wait_for(lambda: len(told.outcomes) == 60, "all outcomes")
     assert counters.total("inspected") >= 10
     assert counters.total("inspected_too_late") <= 8
+
+
+def test_inspection_that_was_slow_once_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_KNOWN_FOR_S", 0.5)
+    slow = [0.25, 0.25, 0.25]
+
+    def inspect(_: Frame) -> Inspection:
+        time.sleep(slow.pop() if slow else 0.0)
+        return ACCEPTED
+
+    def old_frame() -> Frame:
+        # Its camera needed a while, so that no time is left for a slow inspection.
+        return replace(frame(), triggered_s=time.monotonic() - 0.2)
+
+    with pipeline(tmp_path, inspect, deadline_ms=400.0) as (opened, told, _):
+        for number in range(3):
+            opened.take(frame(number))
+            wait_for(partial(told.are, number + 1), "an outcome")
+        opened.take(old_frame())
+        wait_for(lambda: len(told.outcomes) == 4, "an outcome")
+        assert told.outcomes[-1].reason == "no time was left to inspect it"
+        time.sleep(0.6)
+        opened.take(old_frame())
+        wait_for(lambda: len(told.outcomes) == 5, "an outcome")
+    assert told.outcomes[-1].verdict == "good"
 
 
 @pytest.mark.parametrize(("policy", "left_out"), [("drop-oldest", "2"), ("refuse", "4")])
