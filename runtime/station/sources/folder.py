@@ -15,6 +15,8 @@ from runtime.station.settings.source_settings import FolderSource
 
 logger = logging.getLogger("l2bt.station")
 
+_FORGOTTEN_AFTER_S = 10.0
+
 
 class WatchedFolder:
     """A folder's image files as frames, the oldest first.
@@ -45,7 +47,8 @@ class WatchedFolder:
         self._changed = threading.Event()
         # Keys of files that were given out or are known, as long as they lie there.
         self._given: set[str] = set()
-        self._closed: set[str] = set()
+        # When the kernel said of which file that it is whole.
+        self._closed_at_s: dict[str, float] = {}
         self._seen_since_s: dict[str, float] = {}
         self._observer: Any = None
         if not settings.folder.is_dir():
@@ -74,6 +77,9 @@ class WatchedFolder:
         """Do with the file what the station file says."""
         path = frame.image
         assert isinstance(path, Path)
+        if _key(path) != frame.file_key:
+            # Another part's by now, under the same name.
+            return
         try:
             if self._settings.after == "delete":
                 path.unlink(missing_ok=True)
@@ -122,7 +128,7 @@ class WatchedFolder:
 
     def _is_whole(self, path: str) -> None:
         if key := _key(Path(path)):
-            self._closed.add(key)
+            self._closed_at_s[key] = time.monotonic()
         self._changed.set()
 
     def _whole(self) -> list[tuple[Path, str]]:
@@ -134,7 +140,7 @@ class WatchedFolder:
             if key in self._given:
                 continue
             since_s = self._seen_since_s.setdefault(key, now_s)
-            if key not in self._closed and now_s - since_s < self._settings.settle_s:
+            if key not in self._closed_at_s and now_s - since_s < self._settings.settle_s:
                 continue
             if self._is_known(key):
                 self._given.add(key)
@@ -142,7 +148,10 @@ class WatchedFolder:
             found.append((path, key))
         # What is gone is forgotten, so that nothing grows for months.
         self._given &= present
-        self._closed &= present
+        for key in [key for key in list(self._closed_at_s) if key not in present]:
+            # Word of a file may be newer than the look at the folder.
+            if now_s - self._closed_at_s[key] > _FORGOTTEN_AFTER_S:
+                del self._closed_at_s[key]
         self._seen_since_s = {k: since for k, since in self._seen_since_s.items() if k in present}
         return found
 

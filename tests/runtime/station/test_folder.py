@@ -201,6 +201,25 @@ def test_a_file_goes_where_the_file_says_once_its_outcome_is_known(
     assert (done / "a.png").read_bytes() == b"of an earlier day"
 
 
+@pytest.mark.parametrize("after", ["delete", "move"])
+def test_a_file_that_was_written_anew_meanwhile_is_the_next_part(
+    tmp_path: Path, ledger: Ledger, after: str
+) -> None:
+    done = tmp_path / "done"
+    done.mkdir()
+    settings = folder_settings(tmp_path, after=after, move_to=done if after == "move" else None)
+    path = settings.folder / "latest.png"
+    path.write_bytes(png(1))
+    with watched(ledger, settings) as found:
+        wait_for(lambda: len(found.frames) == 1, "the first")
+        path.write_bytes(png(2, height=50))
+        found.source.finished(found.frames[0])
+        wait_for(lambda: len(found.frames) == 2, "the second")
+        assert path.read_bytes() == png(2, height=50)
+        found.source.finished(found.frames[1])
+    assert not path.exists()
+
+
 def test_a_folder_that_goes_away_is_told(tmp_path: Path, ledger: Ledger) -> None:
     settings = folder_settings(tmp_path, watch="polling")
     with watched(ledger, settings) as found:
