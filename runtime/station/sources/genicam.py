@@ -90,8 +90,9 @@ class GenicamCamera:
                 grabber.check()
                 continue
             try:
+                grabber.drop_waiting()
                 grabber.trigger()
-                line = grabber.next_line(self._settings.answers_within_s)
+                line = grabber.answer(self._settings.answers_within_s)
             except SourceAwayError as error:
                 yield lost_trigger(self._settings.name, message, str(error))
                 raise
@@ -198,12 +199,38 @@ class _Grabber:
             SourceAwayError: The camera is away.
         """
         try:
-            line = self._lines.get(timeout=timeout_s)
+            line = self._lines.get(block=timeout_s > 0, timeout=timeout_s or None)
         except queue.Empty:
             return None
         if "away" in line:
             raise SourceAwayError(f"{self._camera}: {line['away']}")
         return line
+
+    def drop_waiting(self) -> None:
+        """Drop frames that came without a trigger, lest one be taken for the next part's.
+
+        Raises:
+            SourceAwayError: The camera is away.
+        """
+        while not self._lines.empty():
+            line = self.next_line(0.0)
+            if line is not None and "frame" in line:
+                logger.warning("%s: frame %s came without a trigger", self._camera, line["frame"])
+                self.take(line["slot"], 0)
+
+    def answer(self, timeout_s: float) -> dict[str, Any] | None:
+        """A trigger's frame, or word that it is lost; None if none comes in time.
+
+        Raises:
+            SourceAwayError: The camera is away.
+        """
+        end_s = time.monotonic() + timeout_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            line = self.next_line(left_s)
+            # A number that was left out is no answer: each trigger's frame is known by itself.
+            if line is None or not line.get("missing"):
+                return line
+        return None
 
     def check(self) -> None:
         """Raise `SourceAwayError` if the camera is away."""

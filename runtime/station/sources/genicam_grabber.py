@@ -3,8 +3,8 @@
 It is run by the system's Python, which has Aravis and nothing of this project, so it imports
 nothing but the standard library. It is given one JSON object as its argument, reads commands
 ("trigger", "free SLOT") from its input stream until that ends, and writes one JSON object a line:
-"ready" once the camera runs; "frame" with the slot of the shared memory that it lies in; "lost";
-and "away", its last, with the reason.
+"ready" once the camera runs; "frame" with the slot of the shared memory that it lies in; "lost",
+with "missing" where it is known by the numbers alone; and "away", its last, with the reason.
 """
 
 import json
@@ -168,7 +168,7 @@ def _pass_on(
             continue
         number = buffer.get_frame_id()
         for missing in _between(before, number):
-            _say(lost=str(missing), reason="the camera's frame did not come")
+            _say(lost=str(missing), reason="the camera's frame did not come", missing=True)
         before = number
         status = buffer.get_status()
         if status != aravis.BufferStatus.SUCCESS:

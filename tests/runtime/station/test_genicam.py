@@ -132,6 +132,30 @@ def test_a_trigger_that_gets_no_frame_is_lost_and_not_taken_for_the_next() -> No
         source.close()
 
 
+@with_camera
+def test_a_frame_that_nobody_asked_for_is_not_taken_for_the_next_part(camera: None) -> None:
+    triggers = Triggers()
+    source = GenicamCamera(settings(trigger="message"), triggers)
+    stream = source.frames(threading.Event())
+
+    def whole_frame(name: str) -> Frame:
+        for _ in range(10):
+            triggers.put(TriggerMessage(request=name))
+            found = next(stream)
+            assert found.request == name
+            if isinstance(found, Frame):
+                return found
+        raise AssertionError("no whole frame of ten")
+
+    first = whole_frame("A1")
+    assert source._grabber is not None
+    source._grabber.trigger()
+    time.sleep(0.5)
+    second = whole_frame("A2")
+    source.close()
+    assert int(second.frame_id) > int(first.frame_id) + 1
+
+
 @pytest.mark.parametrize(
     ("before", "number", "missing"),
     [
