@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -114,7 +115,9 @@ def _one_frame(source: CameraSource | GenicamSource) -> str:
 def _look_at_signal(signal: Signal, settings: StationSettings) -> str:
     said = describe_signal(signal)
     if isinstance(signal, MqttSignal):
-        asyncio.run(_reach_broker(signal, settings.name))
+        # In a thread of its own, since whoever asks may have an event loop that runs.
+        with ThreadPoolExecutor(1) as own:
+            own.submit(asyncio.run, _reach_broker(signal, settings.name)).result()  # noqa: TID251
     elif isinstance(signal, WebhookSignal):
         parts = urlsplit(signal.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from runtime.station.settings.station_file import read_station
 from runtime.station.signals.signalling import Signalling
 from runtime.station.station import Station
 from tests.parts.small import random_image
+
+Result = TypeVar("Result")
 
 
 def outcome(number: int = 1, **changes: Any) -> Outcome:
@@ -223,6 +226,12 @@ def decide(opened: Signalling, ledger: Ledger, count: int = 1, **changes: Any) -
         opened.tell(ledger.finish(part, lambda n: outcome(n, part=n, **changes)), 0.0)
 
 
+def run_alone(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run it in a thread of its own: this one has an event loop already where a browser is open."""
+    with ThreadPoolExecutor(1) as own:
+        return own.submit(asyncio.run, work).result()  # noqa: TID251
+
+
 def ask_modbus(port: int, work: Any) -> Any:
     from pymodbus.client import AsyncModbusTcpClient
 
@@ -234,7 +243,7 @@ def ask_modbus(port: int, work: Any) -> Any:
         finally:
             client.close()
 
-    return asyncio.run(run())
+    return run_alone(run())
 
 
 with_broker = pytest.mark.skipif(

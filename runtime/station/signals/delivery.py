@@ -13,6 +13,7 @@ logger = logging.getLogger("l2bt.station")
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _AT_ONCE = 100
+_END_WITHIN_S = 15.0
 
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Tells one outcome, and returns once it was taken."""
@@ -38,7 +39,7 @@ class Outbox(Protocol):
 
 
 class Delivery:
-    """Tells one signal, for ever.
+    """Tells one signal, from its start to its stop.
 
     Args:
         sink: Who is told.
@@ -51,16 +52,34 @@ class Delivery:
         self._outbox = outbox
         self._told = told
         self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
         self.away = ""
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End, whatever state the connection is in."""
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_END_WITHIN_S)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on telling."""
+        return self._task is not None and not self._task.done()
 
     def wake(self) -> None:
         """There is something to tell."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Tell, until it is cancelled."""
+    async def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
-        while True:
+        # A connection that breaks as the task is cancelled raises the one and hides the other.
+        while not self._is_over:
             try:
                 async with self._sink.connect() as send:
                     while True:
@@ -77,7 +96,8 @@ class Delivery:
             except Exception as error:
                 logger.exception("signal %s has failed", self._sink.name)
                 self.away = f"{type(error).__name__}: {error}"
-            await asyncio.sleep(pause_s)
+            if not self._is_over:
+                await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _tell(self, send: Send) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ logger = logging.getLogger("l2bt.station")
 _QOS = 1
 _TIMEOUT_S = 10.0
 _KEEPALIVE_S = 10
+_LAST_WORD_S = 3.0
 _LARGEST_COMMAND_BYTES = 4096
 _QUOTED_BYTES = 200
 
@@ -118,7 +119,9 @@ class Mqtt:
                     yield self._send
                 except asyncio.CancelledError:
                     if not failed:
-                        await self._say_offline(client)
+                        # A broker that is gone cannot be told, and must not keep the station.
+                        with suppress(aiomqtt.MqttError):
+                            await self._say_offline(client)
                         raise
                     if hasattr(sending, "uncancel"):
                         sending.uncancel()
@@ -136,7 +139,13 @@ class Mqtt:
         await self._client.publish(self._topic("outcome"), content, qos=_QOS, timeout=_TIMEOUT_S)
 
     async def _say_offline(self, client: Any) -> None:
-        await client.publish(self._topic("state"), b'{"state":"offline"}', qos=_QOS, retain=True)
+        await client.publish(
+            self._topic("state"),
+            b'{"state":"offline"}',
+            qos=_QOS,
+            retain=True,
+            timeout=_LAST_WORD_S,
+        )
 
     async def _keep_state(self, client: Any) -> None:
         while True:

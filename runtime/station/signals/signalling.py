@@ -87,7 +87,6 @@ class Signalling:
         self._triggered_s: dict[int, float] = {}
         self._ledger = ledger
         self._deliveries: dict[str, Delivery] = {}
-        self._telling: list[asyncio.Task[None]] = []
         self._showing: set[asyncio.Future[None]] = set()
         self._messages: list[MessageSink] = []
         self._states: list[StateSignal] = []
@@ -168,7 +167,9 @@ class Signalling:
     @property
     def is_alive(self) -> bool:
         """Whether the event loop runs, and all who tell."""
-        return self._thread.is_alive() and not any(task.done() for task in self._telling)
+        return self._thread.is_alive() and all(
+            delivery.is_alive for delivery in self._deliveries.values()
+        )
 
     async def _start(self) -> None:
         for state in self._states:
@@ -176,12 +177,12 @@ class Signalling:
         for sink in self._messages:
             delivery = Delivery(sink, self._ledger, self._timed(sink.name))
             self._deliveries[sink.name] = delivery
-            self._telling.append(asyncio.create_task(delivery.run()))
+            delivery.start()
 
     async def _stop(self) -> None:
-        for task in self._telling:
-            task.cancel()
-        await asyncio.gather(*self._telling, *self._showing, return_exceptions=True)
+        await asyncio.gather(*(delivery.stop() for delivery in self._deliveries.values()))
+        if self._showing:
+            await asyncio.wait(self._showing, timeout=_LAST_WORDS_S)
         for state in self._states:
             await state.stop()
 

@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.load.line.plant import OPEN, Broker, Listener, free_port, wait_for
 from runtime.station.signals.registers import StationCounts
 from tests.parts.station import Commanded, decide, signalling, with_broker
@@ -72,6 +74,19 @@ def test_what_came_while_the_broker_was_away_is_told_in_order(tmp_path: Path) ->
     assert sorted(set(numbers)) == list(range(min(numbers), 53))
     assert numbers == sorted(numbers)
     assert min(numbers) <= 3
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.5])
+def test_a_station_ends_within_seconds_of_its_broker(tmp_path: Path, pause_s: float) -> None:
+    port = free_port()
+    with Broker(tmp_path, port) as process:
+        with signalling(tmp_path, MQTT.format(port=port)) as (opened, ledger, counters):
+            decide(opened, ledger)
+            wait_for(lambda: counters.total("signalled"), "an outcome")
+            process.kill()
+            time.sleep(pause_s)
+            begun_s = time.monotonic()
+        assert time.monotonic() - begun_s < 20
 
 
 def test_an_idle_station_sees_that_the_broker_is_gone(tmp_path: Path) -> None:

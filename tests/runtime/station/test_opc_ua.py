@@ -19,7 +19,7 @@ from runtime.station.settings.signal_settings import OpcUaSignal
 from runtime.station.signals.opc_ua import OpcUa
 from runtime.station.signals.vision_system import NODESET, OWN, VISION
 from tests.parts.keys import make_certificate
-from tests.parts.station import Commanded, outcome
+from tests.parts.station import Commanded, outcome, run_alone
 
 Asked = Callable[["Ua"], Awaitable[None]]
 
@@ -282,7 +282,7 @@ def test_a_taken_port_is_refused() -> None:
             commands=Commanded(),
         )
         with pytest.raises(OptionError, match="is the port taken"):
-            asyncio.run(server.start())
+            run_alone(server.start())
 
 
 def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
@@ -364,4 +364,4 @@ def test_a_closed_server_lets_in_who_encrypts_and_shows_the_password(tmp_path: P
         finally:
             await server.stop()
 
-    assert asyncio.run(run()) == [True, False, False, False]
+    assert run_alone(run()) == [True, False, False, False]

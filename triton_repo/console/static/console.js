@@ -6,6 +6,11 @@ function say(sentence) {
   trouble.hidden = !sentence;
 }
 
+// htmx, which came first, takes its buttons at this same moment.
+document.addEventListener("DOMContentLoaded", () => {
+  document.body.dataset.isReady = "";
+});
+
 // Each change carries the secret of this page's session.
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRF-Token"] = document.body.dataset.csrf ?? "";
