@@ -25,6 +25,10 @@ _COMMANDS = {
     "certificates": ("triton_repo.command:certificates", "Make certificates to try TLS with."),
     "doctor": ("triton_repo.command:doctor", "Look over this machine and say what to do."),
     "inspect": ("runtime.command:inspect", "Inspect images; one JSON line and one picture each."),
+    "score": (
+        "runtime.score_command:score",
+        "Score a folder, a list or a bucket into one table, on one machine or many.",
+    ),
     "threshold": (
         "runtime.command:threshold",
         "Show or change a product's thresholds, without training.",
@@ -113,6 +117,10 @@ _BENCHMARKS = {
     "line-soak": (
         "load.line.soak:line_soak",
         "A station's counts, while parts of its plant are killed.",
+    ),
+    "score": (
+        "load.collection.score:score",
+        "A collection's rows, while what scores them on Ray is killed.",
     ),
     "faults": (
         "load.endurance.faults:faults",

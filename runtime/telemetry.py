@@ -13,6 +13,7 @@ _OPT_OUTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "NNCF_CI": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "WANDB_ERROR_REPORTING": "false",
 }
 

@@ -6,7 +6,7 @@ left out, since tools put copies and previews there (`.ipynb_checkpoints`, `.thu
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +34,15 @@ class Listing:
     def describe(self) -> str:
         """What was taken and left, as a sentence's end."""
         taken = f"{len(self.images)} image{'s' if len(self.images) != 1 else ''}"
+        return taken if not self.left_out else f"{taken}; {self.describe_left_out()}"
+
+    def describe_left_out(self) -> str:
+        """What was left, as a sentence's end."""
         parts = [
             f"{len(paths)} {reason} (such as {paths[0].name})"
             for reason, paths in self.left_out.items()
         ]
-        return taken if not parts else f"{taken}; left out: {', '.join(parts)}"
+        return f"left out: {', '.join(parts)}"
 
 
 def list_images(folder: Path, *, without: Sequence[str] = ()) -> Listing:
@@ -49,6 +53,19 @@ def list_images(folder: Path, *, without: Sequence[str] = ()) -> Listing:
         without: Names of folders directly in it to leave alone, in any case.
     """
     listing = Listing()
+    listing.images = sorted(walk_images(folder, listing, without=without))
+    return listing
+
+
+def walk_images(folder: Path, listing: Listing, *, without: Sequence[str] = ()) -> Iterator[Path]:
+    """Give the images in a folder and in the folders in it, a folder after the other.
+
+    Args:
+        folder: The folder.
+        listing: Told what is left out; its images are left alone, so that millions need not be held
+            at once.
+        without: Names of folders directly in it to leave alone, in any case.
+    """
     alone = {name.casefold() for name in without}
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -62,7 +79,7 @@ def list_images(folder: Path, *, without: Sequence[str] = ()) -> Listing:
         if here == folder:
             folders[:] = [name for name in folders if name.casefold() not in alone]
         folders[:] = [name for name in sorted(folders) if _is_taken(here / name, listing)]
-        for name in files:
+        for name in sorted(files):
             path = here / name
             if name == DRAWN_MARKER:
                 continue
@@ -73,9 +90,21 @@ def list_images(folder: Path, *, without: Sequence[str] = ()) -> Listing:
             elif path.exists() and not path.is_file():
                 _leave(listing, "no files", path)
             else:
-                listing.images.append(path)
-    listing.images.sort()
-    return listing
+                yield path
+
+
+def is_image_name(name: str, *, is_folder: bool) -> bool:
+    """Whether the same rule takes a file, or looks into a folder, of a place without a file system.
+
+    Args:
+        name: Without the folders that it is in.
+        is_folder: Whether it is a folder's.
+    """
+    if name.startswith("."):
+        return False
+    if is_folder:
+        return name.casefold() not in TOOL_FOLDERS
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -85,7 +114,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def _is_taken(folder: Path, listing: Listing) -> bool:
-    if folder.name.startswith(".") or folder.name.casefold() in TOOL_FOLDERS:
+    if not is_image_name(folder.name, is_folder=True):
         _leave(listing, "hidden or tools' folders", folder)
     elif (folder / DRAWN_MARKER).exists():
         _leave(listing, "folders of pictures that l2bt drew", folder)

@@ -1,0 +1,1 @@
+"""Scoring a collection of images into one table, however many there are."""

@@ -1,0 +1,104 @@
+"""What may be chosen about scoring a collection."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from runtime.errors import OptionError
+
+Kept: TypeAlias = Literal["none", "rejected", "all"]
+"""Of which images something is kept: "rejected" are those whose verdict is not good."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Options:
+    """How a bucket is reached; who asks is in AWS' own environment variables and files.
+
+    Attributes:
+        s3_endpoint: URL of what speaks S3's protocol, such as http://minio.plant:9000; Amazon's by
+            default.
+        s3_region: Its region.
+        s3_anonymous: Ask without credentials.
+    """
+
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        if self.s3_endpoint is not None:
+            parts = urlsplit(self.s3_endpoint)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in "/":
+                raise OptionError(
+                    f"s3_endpoint {self.s3_endpoint!r}; expected a URL without a path, such as "
+                    "http://minio.plant:9000"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """What a table of scores is made with; one table has it once and for all.
+
+    Attributes:
+        product: Name of the product, where the model holds several.
+        device: cpu, or gpu, where the model runs by its TensorRT engine.
+        precision: f32 or bf16 on a CPU, fp16 or fp32 on a GPU; the device's default otherwise.
+        engine: openvino, tensorrt or torch; the device's default otherwise.
+        shard_images: Images of a shard: what is done or done again as a whole, and one Parquet
+            file.
+        pictures: Of which images the table holds a small picture with the heat map: none, rejected
+            (not good) or all. It takes about 20 KB an image.
+        maps: Of which images it holds the anomaly map in FP16, reduced to 512 px: none, rejected or
+            all. It takes about 200 KB an image.
+    """
+
+    product: str | None = None
+    device: Literal["cpu", "gpu"] = "cpu"
+    precision: str | None = None
+    engine: Literal["openvino", "tensorrt", "torch"] | None = None
+    shard_images: int = 500
+    pictures: Kept = "none"
+    maps: Kept = "none"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shard_images <= 100_000:
+            raise OptionError(
+                f"shard_images is {self.shard_images}; expected 1 to 100000, such as 500"
+            )
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether anything but scores is kept."""
+        return self.pictures != "none" or self.maps != "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """Who does the work; may differ from one run over a table to the next.
+
+    Attributes:
+        ray: Share the work out by Ray: host:port of a cluster's head, or local for all cores of
+            this machine. Without it this process does it.
+        workers: With --ray, how many; as many as there is room for by default.
+        threads: CPU threads of each worker: by default 1 with --ray, and all cores without.
+        engines: With --device gpu: folder of all TensorRT engines, trt_engines by default; the same
+            path on each machine.
+        patience_s: Seconds for which images that cannot be reached are tried again.
+    """
+
+    ray: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    engines: Path | None = None
+    patience_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.ray is None:
+            raise OptionError("--workers belongs to --ray, which is missing")
+        if self.workers is not None and self.workers < 1:
+            raise OptionError(f"workers is {self.workers}; expected at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"threads is {self.threads}; expected at least 1")
+        if not 0 <= self.patience_s < float("inf"):
+            raise OptionError(f"patience_s is {self.patience_s}; expected 0 or more seconds")
