@@ -24,7 +24,7 @@ class InspectorOptions:
 
     Attributes:
         model: An exported model, or a product bundle to run in PyTorch. Excludes --server.
-        server: host:port of a server's gRPC interface. Excludes --model.
+        server: host:port of a server's gRPC interface, or of several with commas. Excludes --model.
         transport: To the server: auto, shared-memory or grpc.
         device: For --model: cpu, or gpu, where an exported model runs by its TensorRT engine.
         precision: For --model: fp32 (or f32, the same) or bf16 for an exported model, on a GPU fp16

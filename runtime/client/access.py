@@ -65,6 +65,20 @@ def check_address(address: str, *, name: str = "server address", port: int = 800
         raise OptionError(f"{name} {address!r}; expected host:port, such as 127.0.0.1:{port}")
 
 
+def split_addresses(addresses: str) -> tuple[str, ...]:
+    """The addresses of one or several servers that stand with commas between them.
+
+    Raises:
+        OptionError: One is no host:port, or stands there twice.
+    """
+    found = tuple(one.strip() for one in addresses.split(","))
+    for address in found:
+        check_address(address)
+    if len(set(found)) < len(found):
+        raise OptionError(f"{addresses} names a server twice; name each once")
+    return found
+
+
 def operator_headers(token: str | None) -> dict[str, str]:
     """Headers that show the operator's token at a server that restricts protocols."""
     return {} if token is None else {"triton-grpc-protocol-operator": token}

@@ -1,9 +1,9 @@
 """Inspecting by a Triton server: the same call and the same answer as the detector in process."""
 
-import threading
+import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from math import isfinite
@@ -11,14 +11,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
 
-from runtime.client.access import ClientTls, Priority, Transport, check_address
+from runtime.client.access import ClientTls, Priority, Transport
 from runtime.client.connection import Connection
-from runtime.client.patience import with_patience
+from runtime.client.link import Link
+from runtime.client.patience import Answer, with_patience
+from runtime.client.servers import Servers
 from runtime.client.stream import inspect_ahead
 from runtime.client.wire import CardRequest, InspectionRequest, decode_card, decode_inspection
 from runtime.errors import (
     BadImageError,
-    L2BTError,
+    DeadlineExceededError,
     OptionError,
     ServerUnavailableError,
 )
@@ -30,6 +32,7 @@ from runtime.products.card import ProductCard
 # As Triton counts them: the lower number goes first.
 PRIORITIES: dict[Priority, int] = {"line": 1, "batch": 2}
 TRANSPORTS = get_args(Transport)
+logger = logging.getLogger("l2bt.client")
 
 
 class Client:
@@ -46,7 +49,9 @@ class Client:
         ...     print(client.inspect("part.jpg").verdict)
 
     Args:
-        address: host:port of the server's gRPC interface; an IPv6 host in brackets.
+        address: host:port of the server's gRPC interface; an IPv6 host in brackets. Of several
+            servers with the same products, "a:8001,b:8001", each request goes to the one that has
+            the fewest of this client's under way, and to another where that cannot take it.
         transport: "shared-memory" needs the server on this machine; "grpc" works everywhere;
             "auto" takes shared memory where the server can open it. `Client.transport` and each
             inspection say which it is.
@@ -60,7 +65,7 @@ class Client:
             says in the environment: a line's server is on its own network.
 
     Raises:
-        OptionError: The address is no host:port, or transport or priority are unknown.
+        OptionError: An address is no host:port, or transport or priority are unknown.
         MissingExtraError: tritonclient is not installed.
     """
 
@@ -75,6 +80,7 @@ class Client:
         tls: ClientTls | None = None,
         token: str | None = None,
         proxy: str | None = None,
+        _servers: Servers | None = None,
     ) -> None:
         if transport not in TRANSPORTS:
             raise OptionError(f"transport {transport!r}; expected one of {', '.join(TRANSPORTS)}")
@@ -84,7 +90,7 @@ class Client:
             raise OptionError(f"patience_s is {patience_s}; expected 0 or more seconds")
         if priority not in PRIORITIES:
             raise OptionError(f"priority {priority!r}; expected one of {', '.join(PRIORITIES)}")
-        check_address(address)
+        servers = _servers or Servers(address)
         if proxy is not None and not proxy.startswith("http://"):
             raise OptionError(
                 f"proxy {proxy!r}; expected a URL of an HTTP proxy, such as http://proxy.plant:3128"
@@ -97,13 +103,13 @@ class Client:
             "tls": tls,
             "token": token,
             "proxy": proxy,
+            "_servers": servers,
         }
         self.address = address
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._connect = partial(
+        connect = partial(
             Connection,
-            address,
             wished_transport=transport,
             timeout_s=timeout_s,
             priority=PRIORITIES[priority],
@@ -111,24 +117,27 @@ class Client:
             token=token,
             proxy=proxy,
         )
-        self._inherited: list[Connection] = []
-        self._opening = threading.Lock()
-        self._connection: Connection | None = self._connect()
+        self._servers = servers
+        self._links = {one: Link(partial(connect, one)) for one in servers.addresses}
 
     @property
     def transport(self) -> str:
-        """Either "shared-memory" or "grpc"; found out by asking the server.
+        """Either "shared-memory" or "grpc"; found out by asking the server, or the first of them.
 
         Raises:
             ServerError: The server cannot be asked.
             OptionError: Shared memory was wished for and cannot be had.
         """
-        return self._opened().transport
+        return self._links[self._servers.in_order()[0]].opened().transport
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
-        """Whether the server answers within `timeout_s` and has its models loaded."""
-        deadline_s = min(timeout_s or self._timeout_s, self._timeout_s)
-        return self._opened().is_ready(timeout_s=deadline_s)
+        """Whether the server, or one of them, answers within `timeout_s` with its models loaded."""
+        # One that swallows packets shall leave time for the others.
+        deadline_s = min(timeout_s or self._timeout_s, self._timeout_s) / len(self._links)
+        return any(
+            self._links[address].opened().is_ready(timeout_s=deadline_s)
+            for address in self._servers.in_order()
+        )
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Wait for a server that is starting.
@@ -165,18 +174,18 @@ class Client:
             DeadlineExceededError: The answer did not come in time.
             ServerError: The server failed.
         """
-        self._opened()
+        self._require_open()
         start = perf_counter()
         name, content, size = _prepare(image)
         request = InspectionRequest(product=product, want_map=want_map)
         request_id = uuid.uuid4().hex[:16]
 
-        def ask() -> tuple[Any, AnomalyMap | None, str]:
-            return self._opened().inspect(
+        def ask(connection: Connection) -> tuple[Any, AnomalyMap | None, str]:
+            return connection.inspect(
                 content, size=size, request=request, request_id=request_id, name=name
             )
 
-        result, anomaly_map, transport = with_patience(ask, patience_s=self._patience_s)
+        result, anomaly_map, transport = self._ask(ask)
         total_ms = 1e3 * (perf_counter() - start)
         return decode_inspection(
             result.as_numpy,
@@ -212,7 +221,7 @@ class Client:
         """
         if ahead < 1:
             raise OptionError(f"ahead is {ahead}; expected at least 1")
-        self._opened()
+        self._require_open()
         return self._inspect_stream(images, product, want_map, ahead)
 
     def _inspect_stream(
@@ -235,11 +244,9 @@ class Client:
             ServerUnavailableError: No server answers, or it is starting or went away.
             ServerError: The server failed, or its repository is of an older version.
         """
-        self._opened()
+        self._require_open()
         request = CardRequest(product=product)
-        result = with_patience(
-            lambda: self._opened().read_card(request), patience_s=self._patience_s
-        )
+        result = self._ask(lambda connection: connection.read_card(request))
         return decode_card(result.as_numpy)
 
     def close(self) -> None:
@@ -247,13 +254,8 @@ class Client:
 
         In a forked process nothing is given back that belongs to the process that it came from.
         """
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if connection.process.is_this_one():
-            connection.close()
-        else:
-            self._inherited.append(connection)
+        for link in self._links.values():
+            link.close()
 
     def __enter__(self) -> "Client":
         return self
@@ -261,23 +263,39 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _opened(self) -> Connection:
-        """This process's connection.
+    def _require_open(self) -> None:
+        for link in self._links.values():
+            link.opened()
 
-        Raises:
-            L2BTError: The client is closed.
-        """
-        connection = self._connection
-        if connection is None:
-            raise L2BTError("this client is closed; open a new one")
-        if connection.process.is_this_one():
-            return connection
-        with self._opening:
-            if self._connection is connection:
-                # Kept, since ending it would end the other process's.
-                self._inherited.append(connection)
-                self._connection = self._connect()
-        return self._opened()
+    def _ask(self, ask: Callable[[Connection], Answer]) -> Answer:
+        """Ask one server after the other, all of them again while there is patience."""
+        return with_patience(lambda: self._ask_each(ask), patience_s=self._patience_s)
+
+    def _ask_each(self, ask: Callable[[Connection], Answer]) -> Answer:
+        failure: ServerUnavailableError | None = None
+        tried: set[str] = set()
+        while True:
+            with self._servers.asking(tried, is_ready=self._is_one_ready) as address:
+                if address is None:
+                    assert failure is not None
+                    raise failure
+                try:
+                    answer = ask(self._links[address].opened())
+                except ServerUnavailableError as error:
+                    self._servers.failed(address)
+                    failure = error
+                    if len(self._links) > 1:
+                        logger.info("%s is left alone for a while: %s", address, error)
+                    continue
+                except DeadlineExceededError:
+                    # Its time is over; the next request shall not wait for the same server.
+                    self._servers.failed(address)
+                    raise
+            self._servers.answered(address)
+            return answer
+
+    def _is_one_ready(self, address: str, timeout_s: float) -> bool:
+        return self._links[address].opened().is_ready(timeout_s=timeout_s)
 
 
 def _prepare(image: ImageLike) -> tuple[str, bytes | ImageArray, tuple[int, int]]:

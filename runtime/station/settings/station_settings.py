@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from runtime.client.access import check_address
+from runtime.client.access import check_address, split_addresses
 from runtime.station.settings.checked import Checked, check_belongs, check_name, check_positive
 from runtime.station.settings.signal_settings import (
     STDOUT,
@@ -29,7 +29,7 @@ class InspectionSettings(Checked, frozen=True, kw_only=True):
             out the one that has waited longest, "refuse" does not take the new one, and "wait"
             keeps sources waiting, which only folders can.
         model: An exported model, or a bundle, to inspect in process. Excludes `server`.
-        server: host:port of a server's gRPC interface. Excludes `model`.
+        server: host:port of a server's gRPC interface, or of several with commas. Excludes `model`.
         product: What parts are held against, until a message names another.
         deadline_ms: From a part's trigger to its outcome; later it counts as not inspected.
         waiting: How many parts may wait for inspection.
@@ -68,7 +68,7 @@ class InspectionSettings(Checked, frozen=True, kw_only=True):
         if (self.model is None) == (self.server is None):
             raise ValueError("give one of model and server, not both and not neither")
         if self.server is not None:
-            check_address(self.server, name="server")
+            split_addresses(self.server)
         check_positive(
             deadline_ms=self.deadline_ms,
             waiting=self.waiting,

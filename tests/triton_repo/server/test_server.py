@@ -260,16 +260,17 @@ def test_a_request_that_outlived_its_deadline_does_not_touch_the_next_ones_map(
     assert expected is not None
     with Client(server.grpc_address, transport="shared-memory") as client:
         client.inspect(image)
-        first_region = client._opened()._map_out.name
-        client._opened()._timeout_s = 0.02
+        connection = client._links[server.grpc_address].opened()
+        first_region = connection._map_out.name
+        connection._timeout_s = 0.02
         with pytest.raises(DeadlineExceededError):
             client.inspect(late)
-        client._opened()._timeout_s = 60
+        connection._timeout_s = 60
         for _ in range(3):
             found = client.inspect(image).anomaly_map
             assert found is not None
             assert is_same_map(found, expected)
-        assert client._opened()._map_out.name != first_region
+        assert connection._map_out.name != first_region
 
 
 def _unused_address() -> str:
