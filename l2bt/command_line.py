@@ -16,6 +16,10 @@ _COMMANDS = {
     "engine": ("trt_engines.command:engine", "Build and prove a TensorRT engine."),
     "repository": ("triton_repo.command:repository", "Fill a Triton model repository."),
     "serve": ("triton_repo.command:serve", "Run the Triton server."),
+    "follow": (
+        "triton_repo.command:follow",
+        "Keep a server's copy of a model repository up with a shared one.",
+    ),
     "console": (
         "triton_repo.console.command:console",
         "Open a web page for the people at the line.",

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.scoring.settings import S3Options, ScoringOptions, WorkOptions
+from runtime.scoring.settings import ScoringOptions, WorkOptions
+from runtime.storage.bucket import S3Options
 
 
 def score(

@@ -13,6 +13,7 @@ from runtime.errors import OptionError
 from runtime.feedback.keep_settings import KeepSettings
 from runtime.models.built_engines import ENGINES
 from runtime.records.record_settings import RecordSettings
+from runtime.storage.bucket import S3Options
 from triton_repo.configuration.build import DEFAULT_REPOSITORY
 from triton_repo.configuration.repository_settings import RepositorySettings
 from triton_repo.server.server import ServerSettings
@@ -132,6 +133,48 @@ def serve(
     signal.signal(signal.SIGHUP, lambda *_: hang_up())
     log.write("starting", repository=str(repository), log=str(settings.log_path))
     supervisor.run()
+
+
+def follow(
+    source: str,
+    out: Path = DEFAULT_REPOSITORY,
+    *,
+    once: bool = False,
+    overwrite: bool = False,
+    every_s: float = 10.0,
+    s3: Annotated[S3Options, Parameter(name="*")] = S3Options(),
+) -> None:
+    """Keep a server's own copy of a model repository up with one that many servers share.
+
+    The copy is whole at any moment. A product that is added or activated in the source is served
+    by each server that follows it within seconds, without a restart.
+
+    Args:
+        source: A model repository in a folder, or s3://BUCKET/PREFIX.
+        out: Folder for the copy, which a server serves.
+        once: Take the copy, and end.
+        overwrite: Take it anew where there is one already, as for another network.
+        every_s: How often the source is looked at, in seconds.
+        s3: How a bucket is reached.
+    """
+    import threading
+
+    from triton_repo.configuration.following import RepositorySource, follow_until
+
+    if every_s <= 0:
+        raise OptionError(f"every_s is {every_s}; expected a positive number of seconds")
+    found = RepositorySource(source, s3)
+    if overwrite or not out.exists():
+        found.copy(out, overwrite=overwrite)
+        print(out, flush=True)
+    elif once:
+        print(f"{out}: {'took what was new' if found.follow(out) else 'nothing is new'}")
+    if once:
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    follow_until(found, out, every_s=every_s, stop=stop)
 
 
 def _config_name(device: str, engine: str | None) -> str:

@@ -7,9 +7,8 @@ from typing import Protocol
 
 from runtime.errors import BadImageError, OptionError, SourceAwayError
 from runtime.images.listing import Listing, walk_images
-from runtime.scoring.settings import S3Options
+from runtime.storage.bucket import S3_SCHEME, S3Options
 
-S3_SCHEME = "s3://"
 # What a file system that is away answers; anything else is the file's own fault.
 _AWAY = (5, 107, 110, 116)  # EIO, ENOTCONN, ETIMEDOUT, ESTALE
 

@@ -1,20 +1,14 @@
 """Images in a bucket of S3, or of what speaks its protocol."""
 
-import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from runtime.errors import BadImageError, OptionError, SourceAwayError
 from runtime.extras import require
 from runtime.images.listing import is_image_name
-from runtime.scoring.collection import S3_SCHEME, ListedImage
-from runtime.scoring.settings import S3Options
-
-_TRIES = 6
-_CONNECT_WITHIN_S = 10
-_ANSWER_WITHIN_S = 60
+from runtime.scoring.collection import ListedImage
+from runtime.storage.bucket import S3Options, in_one_line, open_bucket
 
 
 class S3Collection:
@@ -30,27 +24,9 @@ class S3Collection:
     """
 
     def __init__(self, source: str, options: S3Options) -> None:
-        self._place = source.removeprefix(S3_SCHEME).strip("/")
-        if not self._place:
-            raise OptionError(f"{source} names no bucket; expected {S3_SCHEME}BUCKET/PREFIX")
         self._source = source
-        # Else AWS' library asks an address of Amazon's machines for credentials, wherever it is.
-        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-        self._files: Any = require("pyarrow.fs", extra="score")
-        arguments: dict[str, Any] = {}
-        if options.s3_endpoint is not None:
-            parts = urlsplit(options.s3_endpoint)
-            arguments |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
-        if options.s3_region is not None:
-            arguments["region"] = options.s3_region
-        self._bucket = self._files.S3FileSystem(
-            anonymous=options.s3_anonymous,
-            connect_timeout=_CONNECT_WITHIN_S,
-            request_timeout=_ANSWER_WITHIN_S,
-            # It waits longer after each try, also where it is told to slow down.
-            retry_strategy=self._files.AwsStandardS3RetryStrategy(max_attempts=_TRIES),
-            **arguments,
-        )
+        self._bucket, self._place = open_bucket(source, options)
+        self._files: Any = require("pyarrow.fs")
         self.left_out = ""
 
     def list(self) -> Iterator[ListedImage]:
@@ -64,7 +40,7 @@ class S3Collection:
                 found = sorted(self._bucket.get_file_info(selector), key=lambda one: one.path)
             except OSError as error:
                 raise OptionError(
-                    f"{self._source} cannot be listed: {_short(error)}; are the bucket, "
+                    f"{self._source} cannot be listed: {in_one_line(error)}; are the bucket, "
                     "--s3-endpoint, --s3-region and the credentials right?"
                 ) from error
             # Popped from the end, so that prefixes come in order.
@@ -96,8 +72,4 @@ class S3Collection:
         except OSError as error:
             if "ACCESS_DENIED" in str(error):
                 raise BadImageError(f"{self._source}/{name} may not be read") from error
-            raise SourceAwayError(f"{self._source}/{name}: {_short(error)}") from error
-
-
-def _short(error: OSError) -> str:
-    return str(error).replace("\n", " ")[:300]
+            raise SourceAwayError(f"{self._source}/{name}: {in_one_line(error)}") from error

@@ -17,9 +17,10 @@ from runtime.errors import OptionError
 from runtime.models.exported_model import ExportedModel
 from runtime.scoring.collection import Collection, ListedImage, open_collection
 from runtime.scoring.scorer import ScorerOptions, ShardCounts, digest_of
-from runtime.scoring.settings import S3Options, ScoringOptions, WorkOptions
+from runtime.scoring.settings import ScoringOptions, WorkOptions
 from runtime.scoring.table import TABLE_NAME, ScoreTable, Shard, TableCard, require_same
 from runtime.storage.atomic_write import locked
+from runtime.storage.bucket import S3Options
 
 logger = logging.getLogger("l2bt")
 

@@ -3,37 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from runtime.errors import OptionError
 
 Kept: TypeAlias = Literal["none", "rejected", "all"]
 """Of which images something is kept: "rejected" are those whose verdict is not good."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class S3Options:
-    """How a bucket is reached; who asks is in AWS' own environment variables and files.
-
-    Attributes:
-        s3_endpoint: URL of what speaks S3's protocol, such as http://minio.plant:9000; Amazon's by
-            default.
-        s3_region: Its region.
-        s3_anonymous: Ask without credentials.
-    """
-
-    s3_endpoint: str | None = None
-    s3_region: str | None = None
-    s3_anonymous: bool = False
-
-    def __post_init__(self) -> None:
-        if self.s3_endpoint is not None:
-            parts = urlsplit(self.s3_endpoint)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in "/":
-                raise OptionError(
-                    f"s3_endpoint {self.s3_endpoint!r}; expected a URL without a path, such as "
-                    "http://minio.plant:9000"
-                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,9 @@ from typing import Any
 
 from runtime.errors import ModelError, OptionError
 from runtime.extras import require
-from runtime.scoring.settings import S3Options, ScoringOptions
+from runtime.scoring.settings import ScoringOptions
 from runtime.storage.atomic_write import atomic_folder
+from runtime.storage.bucket import S3Options
 from runtime.storage.json_files import check_schema, read_json, require_schema, write_json
 
 SCHEMA = "l2bt.scores/1"

@@ -241,16 +241,11 @@ def _timed(folder: Path, model: Path, images: int, rounds: int) -> Iterator[Time
             "Ray, two workers": ("--ray", two.address),
         }
         for number in range(rounds):
-            for way, options in ways.items():
-                environment = (two if "two" in way else one).environment
-                place = folder / f"timed-{number}-{len(options)}-{way[-11:-8]}"
-                yield _time(
-                    way,
-                    images,
-                    _command(folder / "timed", model, place, *options),
-                    place,
-                    environment,
-                )
+            for index, (way, options) in enumerate(ways.items()):
+                place = folder / f"timed-{number}-{index}"
+                command = _command(folder / "timed", model, place, *options)
+                environment = (one, one, two)[index].environment
+                yield _time(way, images, command, place, environment)
 
 
 def _time(

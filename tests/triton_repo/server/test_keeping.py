@@ -2,18 +2,15 @@
 
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from runtime.client.client import Client
 from runtime.feedback.inbox import Inbox
 from runtime.feedback.keep_settings import SPOOL, KeepSettings
 from runtime.feedback.reviewed_part import ReviewedPart
-from runtime.products.conformal import calibrate, choose_threshold
 from runtime.products.drift import FEWEST_PARTS
-from runtime.products.store.changes import change_card
-from runtime.products.store.product_store import ProductStore
 from tests.parts.command import l2bt
+from tests.parts.drifting import let_drift
 from train.data.dataset import Dataset
 from triton_repo.server.server import ServerSettings, TritonServer
 
@@ -59,12 +56,7 @@ def test_while_drift_is_raised_an_accepted_part_is_kept_and_shown_with_what_to_d
     """The card's good images are said to have scored far lower than any part does."""
     inboxes = tmp_path / "feedback"
     repository = Path(shutil.copytree(repository, tmp_path / "models"))
-    store = ProductStore.of(repository)
-    card = store.card("plate", 1)
-    rows = [(str(number), 1e-4 * (number + 1), 1.0, 1e-4 * (number + 1)) for number in range(60)]
-    calibration = calibrate([*rows, ("highest", 1e6, 1e6, 1e6)])
-    lower = replace(card, calibration=calibration, threshold=choose_threshold(calibration))
-    version = change_card(store, lower, based_on=1)
+    version = let_drift(repository)
     environment = KeepSettings(keep=("rejected", "drifted"), inboxes=inboxes).to_environment()
     ports = ServerSettings.on_free_ports(tmp_path / "log.txt")
     image = small_dataset.test[0].pixels()
