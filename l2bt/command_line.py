@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Each command is written in the room that it belongs to, and only that room is imported.
 _COMMANDS = {
     "train": ("train.command:train", "Learn a product from good images."),
+    "sweep": ("train.command:sweep", "Train products in many ways, and tell which is best."),
     "learn": ("train.command:learn", "Learn from the good parts in a product's inbox."),
     "export": ("export.command:export", "Export a product as one fused ONNX file."),
     "engine": ("trt_engines.command:engine", "Build and prove a TensorRT engine."),

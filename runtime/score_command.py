@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from runtime.scoring.settings import ScoringOptions, WorkOptions
+from runtime.cluster.sharing import SharingOptions
+from runtime.scoring.settings import PlaceOptions, ScoringOptions
 from runtime.storage.bucket import S3Options
 
 
@@ -17,7 +18,8 @@ def score(
     model: Path | None = None,
     options: Annotated[ScoringOptions | None, Parameter(name="*")] = None,
     s3: Annotated[S3Options | None, Parameter(name="*")] = None,
-    work: Annotated[WorkOptions, Parameter(name="*")] = WorkOptions(),
+    sharing: Annotated[SharingOptions, Parameter(name="*")] = SharingOptions(),
+    places: Annotated[PlaceOptions, Parameter(name="*")] = PlaceOptions(),
     add_new: bool = False,
     report: bool = False,
 ) -> None:
@@ -33,14 +35,22 @@ def score(
         model: Folder of an exported model, with --ray under this path on all machines.
         options: What the table is made with.
         s3: How a bucket is reached.
-        work: Who does the work.
+        sharing: Who does the work.
+        places: Where engines are, and how patient it is.
         add_new: List the images again, and add to the table what is new.
         report: Write report.html into the table: distribution, drift over time, worst images.
     """
     from runtime.scoring.score import score_collection
 
     outcome = score_collection(
-        source, model=model, table=out, options=options, s3=s3, work=work, add_new=add_new
+        source,
+        model=model,
+        table=out,
+        options=options,
+        s3=s3,
+        sharing=sharing,
+        places=places,
+        add_new=add_new,
     )
     print(
         f"{out}: {outcome.images} images, {outcome.scored} of them scored now: "

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from runtime.cluster.sharing import SharingOptions
 from runtime.errors import OptionError
 from runtime.feedback.keep_settings import DEFAULT_INBOXES
 from train.settings import (
@@ -31,6 +32,7 @@ def train(
     students: Annotated[FitSettings, Parameter(name="*")] = FitSettings(),
     thresholds: Annotated[ThresholdSettings, Parameter(name="*")] = ThresholdSettings(),
     work: Annotated[WorkSettings, Parameter(name="*")] = WorkSettings(),
+    sharing: Annotated[SharingOptions, Parameter(name="*")] = SharingOptions(),
 ) -> None:
     """Learn a product from good images and write its bundle.
 
@@ -48,11 +50,14 @@ def train(
         students: How the students are trained.
         thresholds: Which false alarms are acceptable.
         work: Where training works.
+        sharing: With --products: who trains them. Data and bundles then stand on storage that all
+            machines have under these paths.
     """
     from runtime.geometry.area import InspectionArea
     from train.data.open_dataset import open_dataset
     from train.learning.each_product import chosen_products, end_with_failures, for_each_product
     from train.learning.learn import learn_product
+    from train.learning.trainer import TrainingTask, train_shared
     from train.students.bundle import open_bundle
 
     polygons = InspectionArea.read(area) if area is not None else None
@@ -83,6 +88,27 @@ def train(
         train_one(product, folder, work.of_one(product))
 
     chosen = chosen_products(data, product=product, products=products, layout=layout)
+    if sharing != SharingOptions():
+        if chosen is None:
+            raise OptionError("--ray, --workers and --threads belong to --products")
+        tasks = [
+            TrainingTask(
+                name=one,
+                data=data if data == "synthetic" else str(Path(data).absolute()),
+                layout=layout,
+                product=one,
+                out=(out or Path("products")).absolute() / one,
+                geometry=geometry,
+                area=polygons,
+                teacher=teacher,
+                students=students,
+                thresholds=thresholds,
+                work=work.of_one(one).absolute(),
+            )
+            for one in chosen
+        ]
+        train_shared(tasks, sharing)
+        return
     try:
         if chosen is None:
             train_one(product, out, work)
@@ -92,6 +118,36 @@ def train(
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume goes on", file=sys.stderr)
         raise
+
+
+def sweep(
+    spec: Path,
+    *,
+    out: Path,
+    sharing: Annotated[SharingOptions, Parameter(name="*")] = SharingOptions(),
+) -> None:
+    """Train products in many ways, and tell which is best for each.
+
+    Best is what finds the most known defects, which are in inboxes or a folder; the test set is not
+    looked at. What the teacher makes of images is kept by its content, and shared by all trainings
+    that need the same. A training whose bundle is there is done: the same command goes on where it
+    was ended.
+
+    Args:
+        spec: A TOML file; train/README.md says what may stand in it.
+        out: Folder for bundles and results. With --ray it, and the data, stand on storage that all
+            machines have under these paths.
+        sharing: Who does the work.
+    """
+    from train.sweep.outcome import to_markdown, write_outcome
+    from train.sweep.spec import SweepSpec
+    from train.sweep.sweep import run_sweep
+
+    tried = run_sweep(SweepSpec.read(spec), out, sharing=sharing)
+    print(to_markdown(tried))
+    print(write_outcome(out, tried))
+    if failed := [one for one in tried if one.error]:
+        sys.exit(f"l2bt: {len(failed)} of {len(tried)} trainings failed; the table says why")
 
 
 def learn(

@@ -300,6 +300,9 @@ class WorkSettings:
         work_folder: For the feature cache and the state of the run; by default beside the bundle.
         keep_features: Keep the feature cache, for another run on the same images, and what l2bt
             learn needs to learn from more.
+        shared_features: Folder of feature caches that several trainings have in common: what the
+            same teacher made of the same images in the same geometry is there once, and stays.
+            Excludes --keep-features.
         resume: Go on with a run that was interrupted.
         overwrite: Replace an existing bundle.
         tracker: "tensorboard" or "wandb"; none by default.
@@ -307,15 +310,31 @@ class WorkSettings:
 
     work_folder: Path | None = None
     keep_features: bool = False
+    shared_features: Path | None = None
     resume: bool = False
     overwrite: bool = False
     tracker: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_features and self.shared_features is not None:
+            raise OptionError(
+                "--keep-features and --shared-features exclude each other: the former keeps a "
+                "cache for one product's l2bt learn; give one"
+            )
 
     def of_one(self, product: str) -> "WorkSettings":
         """The settings for one of several products, each with a work folder of its own."""
         if self.work_folder is None:
             return self
         return replace(self, work_folder=self.work_folder / product)
+
+    def absolute(self) -> "WorkSettings":
+        """The same for a process with another working folder."""
+        return replace(
+            self,
+            work_folder=self.work_folder and self.work_folder.absolute(),
+            shared_features=self.shared_features and self.shared_features.absolute(),
+        )
 
     def folder_for(self, bundle: Path) -> Path:
         """The work folder of a bundle."""

@@ -1,8 +1,10 @@
 """Tasks that are shared out among workers, and done again where a worker is lost."""
 
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -59,7 +61,7 @@ def work_here(
 
 def work_on_ray(
     ray: Any, make_worker: Callable[[], Worker[Task, Answer]], tasks: Iterable[Task], share: Share
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Do all tasks on a cluster's workers, in the order in which they are done.
 
     A worker that is lost, with its process or its whole machine, is replaced, and its tasks are
@@ -109,10 +111,25 @@ class _Holder:
         from runtime.telemetry import silence_libraries
 
         silence_libraries()
-        self._worker = make_worker()
+        with _told_where():
+            self._worker = make_worker()
 
     def work(self, task: Any) -> Any:
-        return self._worker.work(task)
+        with _told_where():
+            return self._worker.work(task)
+
+
+@contextmanager
+def _told_where() -> Iterator[None]:
+    """Have errors say which machine they come from."""
+    host = socket.gethostname()
+    try:
+        yield
+    except L2BTError as error:
+        raise type(error)(f"{error} (a worker on {host})") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise L2BTError(f"a worker on {host} has failed: {reason}") from error
 
 
 @dataclass(eq=False)
@@ -199,7 +216,7 @@ class _Pool(Generic[Task, Answer]):
         try:
             answer = self._ray.get(ref)
         except exceptions.RayTaskError as error:
-            raise _as_ours(error) from error
+            raise error.cause from error
         except (exceptions.RayActorError, exceptions.RaySystemError, exceptions.ObjectLostError):
             self._replace(one)
             return
@@ -220,11 +237,3 @@ class _Pool(Generic[Task, Answer]):
                     "for what each holds? What is done is kept: run it again with fewer workers"
                 )
         self._again.extendleft(reversed(tasks))
-
-
-def _as_ours(error: Any) -> BaseException:
-    """What the worker itself raised, with where that was."""
-    cause = error.cause
-    if isinstance(cause, L2BTError):
-        return type(cause)(f"{cause} (a worker on {error.ip})")
-    return L2BTError(f"a worker on {error.ip} has failed: {type(cause).__name__}: {cause}")

@@ -2,22 +2,20 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from runtime.cluster.ray_cluster import open_cluster
-from runtime.cluster.workers import Share, default_workers, work_here, work_on_ray
+from runtime.cluster.sharing import SharingOptions, shared_out
 from runtime.errors import OptionError
 from runtime.models.exported_model import ExportedModel
 from runtime.scoring.collection import Collection, ListedImage, open_collection
 from runtime.scoring.scorer import ScorerOptions, ShardCounts, digest_of
-from runtime.scoring.settings import ScoringOptions, WorkOptions
+from runtime.scoring.settings import PlaceOptions, ScoringOptions
 from runtime.scoring.table import TABLE_NAME, ScoreTable, Shard, TableCard, require_same
 from runtime.storage.atomic_write import locked
 from runtime.storage.bucket import S3Options
@@ -49,7 +47,8 @@ def score_collection(
     table: Path,
     options: ScoringOptions | None = None,
     s3: S3Options | None = None,
-    work: WorkOptions | None = None,
+    sharing: SharingOptions | None = None,
+    places: PlaceOptions | None = None,
     add_new: bool = False,
 ) -> ScoringOutcome:
     """Score a collection into a table, or go on where an earlier run was ended.
@@ -61,7 +60,8 @@ def score_collection(
         table: Folder of the table.
         options: What the table is made with; that of the table by default.
         s3: How a bucket is reached; as the table says by default.
-        work: Who does the work.
+        sharing: Who does the work.
+        places: Where engines are, and how patient it is.
         add_new: List the collection again, and add what is new there.
 
     Raises:
@@ -70,7 +70,6 @@ def score_collection(
         ModelError: The model is not the table's.
         SourceAwayError: Images could not be reached.
     """
-    work = work or WorkOptions()
     if ScoreTable.is_at(table):
         found = ScoreTable(table)
         _check_same(found, source, model, options, s3)
@@ -83,7 +82,9 @@ def score_collection(
             raise OptionError(f"{table} is no table yet; name the images and a --model")
         found = _begin(source, model, table, options or ScoringOptions(), s3 or S3Options())
     with locked(table / TABLE_NAME, refusal=f"somebody else is at work on {table}"):
-        return _score(found, Path(model).absolute(), work)
+        return _score(
+            found, Path(model).absolute(), sharing or SharingOptions(), places or PlaceOptions()
+        )
 
 
 def _begin(
@@ -129,7 +130,9 @@ def _card(source: str, model: Path, options: ScoringOptions, s3: S3Options) -> T
     )
 
 
-def _score(table: ScoreTable, model: Path, work: WorkOptions) -> ScoringOutcome:
+def _score(
+    table: ScoreTable, model: Path, sharing: SharingOptions, places: PlaceOptions
+) -> ScoringOutcome:
     table.clear_unfinished()
     done: set[int] = set()
     images_done = 0
@@ -143,7 +146,8 @@ def _score(table: ScoreTable, model: Path, work: WorkOptions) -> ScoringOutcome:
     with ExitStack() as stack:
         answers: Iterator[ShardCounts] = iter(())
         if len(done) < table.card.shards:
-            answers = _answers(table, model, work, table.shards(without=done), stack)
+            left = table.shards(without=done)
+            answers = stack.enter_context(_answers(table, model, left, sharing, places))
         progress = stack.enter_context(
             tqdm(total=table.card.images, initial=images_done, unit=" images", smoothing=0.05)
         )
@@ -156,39 +160,25 @@ def _score(table: ScoreTable, model: Path, work: WorkOptions) -> ScoringOutcome:
 
 
 def _answers(
-    table: ScoreTable, model: Path, work: WorkOptions, shards: Iterator[Shard], stack: ExitStack
-) -> Iterator[ShardCounts]:
-    on_cpu = table.card.options.device == "cpu" and table.card.options.engine != "torch"
-    options = partial(
-        ScorerOptions,
+    table: ScoreTable,
+    model: Path,
+    shards: Iterator[Shard],
+    sharing: SharingOptions,
+    places: PlaceOptions,
+) -> AbstractContextManager[Iterator[ShardCounts]]:
+    chosen = table.card.options
+    by_openvino = chosen.device == "cpu" and chosen.engine != "torch"
+    threads = sharing.threads_each if by_openvino else None
+    options = ScorerOptions(
         table=table.folder.absolute(),
         model=model,
-        engines=work.engines,
-        patience_s=work.patience_s,
+        threads=threads,
+        streams=threads or 1,
+        engines=places.engines,
+        patience_s=places.patience_s,
     )
-    if work.ray is None:
-        import os
-
-        threads = work.threads or len(os.sched_getaffinity(0))
-        here = options(
-            threads=threads if on_cpu else work.threads, streams=threads if on_cpu else 1
-        )
-        return work_here(here.make, shards)
-    threads = work.threads or 1
-    there = options(threads=threads if on_cpu else work.threads, streams=threads if on_cpu else 1)
-    ray: Any = stack.enter_context(open_cluster(work.ray))
-    gpus = 1 if table.card.options.device == "gpu" else 0
-    workers = work.workers or default_workers(ray, cpus=threads, gpus=gpus)
-    logger.info("%d workers of %d threads on %d machines", workers, threads, len(ray.nodes()))
-    share = Share(workers=workers, cpus=threads, gpus=gpus)
-    # Closed before the connection is.
-    return stack.enter_context(_closing(work_on_ray(ray, there.make, shards, share)))
-
-
-def _closing(answers: Iterator[ShardCounts]) -> Any:
-    from contextlib import closing
-
-    return closing(answers)
+    gpus = 1 if chosen.device == "gpu" else 0
+    return shared_out(options.make, shards, sharing, gpus=gpus)
 
 
 def _lists(images: Iterator[ListedImage], size: int) -> Iterator[list[ListedImage]]:

@@ -48,31 +48,18 @@ class ScoringOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkOptions:
-    """Who does the work; may differ from one run over a table to the next.
+class PlaceOptions:
+    """What may differ from one run over a table to the next, beside who does it.
 
     Attributes:
-        ray: Share the work out by Ray: host:port of a cluster's head, or local for all cores of
-            this machine. Without it this process does it.
-        workers: With --ray, how many; as many as there is room for by default.
-        threads: CPU threads of each worker: by default 1 with --ray, and all cores without.
         engines: With --device gpu: folder of all TensorRT engines, trt_engines by default; the same
             path on each machine.
         patience_s: Seconds for which images that cannot be reached are tried again.
     """
 
-    ray: str | None = None
-    workers: int | None = None
-    threads: int | None = None
     engines: Path | None = None
     patience_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.ray is None:
-            raise OptionError("--workers belongs to --ray, which is missing")
-        if self.workers is not None and self.workers < 1:
-            raise OptionError(f"workers is {self.workers}; expected at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise OptionError(f"threads is {self.threads}; expected at least 1")
         if not 0 <= self.patience_s < float("inf"):
             raise OptionError(f"patience_s is {self.patience_s}; expected 0 or more seconds")

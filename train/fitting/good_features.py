@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from runtime.errors import DatasetError
 from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
+from runtime.storage.atomic_write import locked
 from train.data.dataset import Dataset, Sample
 from train.fitting.features import FeatureCache, cache_features
 from train.settings import FitSettings
@@ -83,6 +85,7 @@ def good_features(
     data_fingerprint: str,
     folder: Path,
     area: InspectionArea | None = None,
+    shared: Path | None = None,
 ) -> GoodFeatures:
     """Let the teacher see each good image once, or take the cache that it filled before.
 
@@ -93,8 +96,10 @@ def good_features(
         held_out: How many are.
         teacher_precision: The teacher's.
         data_fingerprint: The data set's.
-        folder: Where the cache stands.
+        folder: Where the cache stands, if it is not shared.
         area: Where images are looked at; everywhere if None.
+        shared: Folder of caches that several trainings have in common. Whoever comes while another
+            fills the same one waits for it.
 
     Raises:
         OptionError: The disk has too little room, or `folder` holds the cache of something else.
@@ -102,14 +107,16 @@ def good_features(
     """
     names = [sample.name for sample in samples]
     everything = [data_fingerprint, names, teacher.card, teacher_precision, geometry, area]
-    cache = cache_features(
-        teacher,
-        samples,
-        geometry,
-        area=area,
-        folder=folder,
-        fingerprint=hashlib.sha256(msgspec.json.encode(everything)).hexdigest(),
-    )
+    fingerprint = hashlib.sha256(msgspec.json.encode(everything)).hexdigest()
+    fill = partial(cache_features, teacher, samples, geometry, area=area, fingerprint=fingerprint)
+    if shared is None:
+        cache = fill(folder=folder)
+    else:
+        # By its content: it is found by whoever needs the same, and by nobody else.
+        own = shared / fingerprint[:32]
+        own.mkdir(parents=True, exist_ok=True)
+        with locked(own):
+            cache = fill(folder=own)
     return GoodFeatures(cache=cache, samples=samples, first_held_out=len(samples) - held_out)
 
 

@@ -145,6 +145,7 @@ def _learn_alone(
         data_fingerprint=data_fingerprint,
         folder=features_folder,
         area=area,
+        shared=work.shared_features,
     )
     judging = CrossCalibration(
         features=features,
@@ -253,7 +254,7 @@ def _learn_alone(
             folder=work.memory_of(out),
         )
     shutil.rmtree(folds_folder, ignore_errors=True)
-    if not work.keep_features:
+    if not work.keep_features and work.shared_features is None:
         shutil.rmtree(features_folder)
     return bundle
 

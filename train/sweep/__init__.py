@@ -1,0 +1,1 @@
+"""Sweeps: many trainings of many products, and which of them is best for each."""
