@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Semaphore
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -39,6 +39,13 @@ class _Prepared(NamedTuple):
     start: float
     decoded: float
     cut: float
+
+
+class _Waiting(NamedTuple):
+    """An image's tiles, with the memory in which they are until the network has seen them."""
+
+    prepared: _Prepared
+    buffer: TileBuffer
 
 
 class _Inferred(NamedTuple):
@@ -144,13 +151,18 @@ class EngineDetector:
         self, images: Iterable[ImageLike], product: str | None, want_map: bool, ahead: int
     ) -> Iterator[Inspection | BadImageError]:
         # One is filled, `ahead` wait for the network and one stands at its door; the rest is in it.
-        buffers = cycle([TileBuffer() for _ in range(ahead + 2 + self._streams)])
+        # An image may pass another in the network, so each gives its own back when it comes out.
+        buffers: SimpleQueue[TileBuffer] = SimpleQueue()
+        for _ in range(ahead + 2 + self._streams):
+            buffers.put(TileBuffer())
         door = Semaphore(self._streams)
 
-        def prepare(image: ImageLike) -> "_Prepared | BadImageError":
+        def prepare(image: ImageLike) -> "_Waiting | BadImageError":
+            buffer = buffers.get()
             try:
-                return self._prepare(image, product, next(buffers))
+                return _Waiting(self._prepare(image, product, buffer), buffer)
             except BadImageError as error:
+                buffers.put(buffer)
                 return error
 
         def judge_one(item: "Future[_Inferred] | BadImageError") -> Inspection | BadImageError:
@@ -160,12 +172,17 @@ class EngineDetector:
 
         with ThreadPoolExecutor(self._streams, thread_name_prefix="l2bt network") as network:
 
-            def infer(item: "_Prepared | BadImageError") -> "Future[_Inferred] | BadImageError":
+            def infer(item: "_Waiting | BadImageError") -> "Future[_Inferred] | BadImageError":
                 if isinstance(item, BadImageError):
                     return item
                 door.acquire()
-                future = network.submit(self._infer, item)
-                future.add_done_callback(lambda _: door.release())
+                future = network.submit(self._infer, item.prepared)
+
+                def came_out(_: object) -> None:
+                    buffers.put(item.buffer)
+                    door.release()
+
+                future.add_done_callback(came_out)
                 return future
 
             yield from overlapped(images, (prepare, infer, judge_one), ahead=ahead)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from runtime.extras import require
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, for the time of the command."""
+
+_LISTENS_WITHIN_S = 10
 
 
 @contextmanager
@@ -35,6 +38,8 @@ def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
     if address == LOCAL and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         # Ray would make a token by itself, but leave it in the home folder.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if address != LOCAL:
+        _require_listener(address)
     ray = require("ray")
     common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
@@ -48,15 +53,28 @@ def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         else:
             ray.init(address=address, **common)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise OptionError(
-            f"no Ray cluster can be used at {address!r} ({_first_line(error)}); expected host:port "
-            "of what `ray start --head` said, of Ray "
-            f"{ray.__version__} and this Python, or 'local'"
-        ) from error
+        raise _unusable(address, f"{_first_line(error)}; here is Ray {ray.__version__}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address where nobody listens, for which Ray itself would look for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN_S):
+            pass
+    except (OSError, ValueError) as error:
+        raise _unusable(address, str(error)) from error
+
+
+def _unusable(address: str, reason: str) -> OptionError:
+    return OptionError(
+        f"no Ray cluster can be used at {address!r} ({reason}); expected host:port as `ray start "
+        "--head` says it, of the same Ray and Python, or 'local'"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Overlapping stages give what one after the other would, and end cleanly."""
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -8,15 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.detector import Detector
+from runtime.detector import Detector, EngineDetector
+from runtime.engines.engine import Engine, Slots
 from runtime.errors import BadImageError, OptionError, UnknownProductError
 from runtime.images.stream import overlapped
 from runtime.inspections.inspection import Inspection
 from runtime.models.exported_model import ExportedModel
+from runtime.models.opened_network import NetworkOptions, open_network
 from tests.parts.small import random_image
 
 
@@ -116,6 +120,41 @@ def test_streams_of_the_network_keep_the_order_of_the_images(exported: ExportedM
         alone = [detector.inspect(image, want_map=False).score for image in images]
         together = list(detector.inspect_many(images, want_map=False))
     assert [found.score for found in together if isinstance(found, Inspection)] == alone
+
+
+class SlowOnce:
+    """A real engine that is slow to begin with its first image, so that later ones pass it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._calls = itertools.count()
+        self.description = engine.description
+
+    def infer(
+        self, tiles: npt.NDArray[np.uint8], slots: Slots | None = None
+    ) -> npt.NDArray[np.float32]:
+        if next(self._calls) == 0:
+            time.sleep(1)
+        return self._engine.infer(tiles, slots)
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def test_an_image_that_others_pass_in_the_network_keeps_its_own_tiles(
+    exported: ExportedModel,
+) -> None:
+    images = [random_image(60, 90, seed=seed) for seed in range(16)]
+    with Detector(exported.folder) as detector:
+        right = [detector.inspect(image, want_map=False).score for image in images]
+    opened = open_network(exported, NetworkOptions(threads=2, streams=2))
+    with EngineDetector(SlowOnce(opened.engine), opened.products, streams=2) as detector:
+        found = [
+            one.score
+            for one in detector.inspect_many(images, want_map=False, ahead=2)
+            if isinstance(one, Inspection)
+        ]
+    assert found == pytest.approx(right)
 
 
 def test_streams_that_cannot_be_are_refused(exported: ExportedModel) -> None:
