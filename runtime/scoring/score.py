@@ -16,11 +16,13 @@ from runtime.models.exported_model import ExportedModel
 from runtime.scoring.collection import Collection, ListedImage, open_collection
 from runtime.scoring.scorer import ScorerOptions, ShardCounts, digest_of
 from runtime.scoring.settings import PlaceOptions, ScoringOptions
-from runtime.scoring.table import TABLE_NAME, ScoreTable, Shard, TableCard, require_same
+from runtime.scoring.table import ScoreTable, Shard, TableCard, require_same
 from runtime.storage.atomic_write import locked
 from runtime.storage.bucket import S3Options
 
 logger = logging.getLogger("l2bt")
+
+_LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,32 +72,29 @@ def score_collection(
         ModelError: The model is not the table's.
         SourceAwayError: Images could not be reached.
     """
-    if ScoreTable.is_at(table):
-        found = ScoreTable(table)
-        _check_same(found, source, model, options, s3)
-        source, model = found.card.source, Path(model or found.card.model)
-        if add_new:
-            added = found.add(_new_images(found, open_collection(source, found.card.s3)))
-            logger.info("%d images are new in %s", added, source)
-    else:
+    if not ScoreTable.is_at(table):
         if source is None or model is None:
             raise OptionError(f"{table} is no table yet; name the images and a --model")
-        found = _begin(source, model, table, options or ScoringOptions(), s3 or S3Options())
-    with locked(table / TABLE_NAME, refusal=f"somebody else is at work on {table}"):
-        return _score(
-            found, Path(model).absolute(), sharing or SharingOptions(), places or PlaceOptions()
-        )
+        _begin(source, model, table, options or ScoringOptions(), s3 or S3Options())
+    with locked(table / _LOCK_NAME, refusal=f"somebody else is at work on {table}"):
+        found = ScoreTable(table)
+        _check_same(found, source, model, options, s3)
+        if add_new:
+            collection = open_collection(found.card.source, found.card.s3)
+            added = found.add(_new_images(found, collection))
+            logger.info("%d images are new in %s", added, found.card.source)
+        model = Path(model or found.card.model).absolute()
+        return _score(found, model, sharing or SharingOptions(), places or PlaceOptions())
 
 
-def _begin(
-    source: str, model: Path, folder: Path, options: ScoringOptions, s3: S3Options
-) -> ScoreTable:
+def _begin(source: str, model: Path, folder: Path, options: ScoringOptions, s3: S3Options) -> None:
     card = _card(source, model, options, s3)
     collection = open_collection(card.source, s3)
     with tqdm(unit=" images", desc="listing") as progress:
-        return ScoreTable.create(
-            folder, card, _lists(_counted(collection.list(), progress), options.shard_images)
-        )
+        images = _lists(_counted(collection.list(), progress), options.shard_images)
+        ScoreTable.create(folder, card, images)
+    if collection.left_out:
+        logger.warning("%s: %s", card.source, collection.left_out)
 
 
 def _check_same(

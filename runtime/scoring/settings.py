@@ -22,9 +22,9 @@ class ScoringOptions:
         shard_images: Images of a shard: what is done or done again as a whole, and one Parquet
             file.
         pictures: Of which images the table holds a small picture with the heat map: none, rejected
-            (not good) or all. It takes about 20 KB an image.
+            (not good) or all. It takes about 17 KB an image.
         maps: Of which images it holds the anomaly map in FP16, reduced to 512 px: none, rejected or
-            all. It takes about 200 KB an image.
+            all. It takes about 140 KB an image.
     """
 
     product: str | None = None

@@ -136,8 +136,8 @@ class ScoreTable:
             )
         return False
 
-    @classmethod
-    def create(cls, folder: Path, card: TableCard, images: Iterator[list[Any]]) -> "ScoreTable":
+    @staticmethod
+    def create(folder: Path, card: TableCard, images: Iterator[list[Any]]) -> None:
         """Write a new table without any scores.
 
         Args:
@@ -157,7 +157,6 @@ class ScoreTable:
             if written.images == 0:
                 raise OptionError(f"{card.source} holds no image")
             write_json(partial / TABLE_NAME, replace(card, image_files=(written,)))
-        return cls(folder)
 
     def add(self, images: Iterator[list[Any]]) -> int:
         """Add images; returns how many."""

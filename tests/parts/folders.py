@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.parts.command import l2bt
 from train.data.dataset import Dataset
 
 
@@ -26,3 +27,16 @@ def write_samples(dataset: Dataset, folder: Path) -> Path:
         if sample.is_defective and mask is not None:
             save(np.where(mask, 255, 0).astype(np.uint8), "masks", kind, f"{number:03d}.png")
     return folder
+
+
+def draw_bolt_and_nut(root: Path) -> Path:
+    """Draw two small products in MVTec AD's layout."""
+    size = ("--height", 120, "--width", 180)
+    for seed, name in enumerate(("bolt", "nut")):
+        counts = ("--train-images", 4, "--test-good", 2, "--test-defective", 4, "--seed", seed)
+        drawn = l2bt("synthesize", name, *counts, *size, folder=root)
+        assert drawn.returncode == 0, drawn.stderr
+        (root / name / "train").mkdir()
+        (root / name / "good").rename(root / name / "train" / "good")
+        (root / name / "masks").rename(root / name / "ground_truth")
+    return root

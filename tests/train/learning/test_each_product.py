@@ -9,6 +9,7 @@ import pytest
 
 from runtime.errors import OptionError
 from tests.parts.command import l2bt
+from tests.parts.folders import draw_bolt_and_nut
 from train.learning.each_product import chosen_products, for_each_product
 
 QUICK = ("--teacher", "dinov2-small-demo", "--steps", 5, "--image-size", 112, "--held-out", 0.5)
@@ -17,15 +18,7 @@ QUICK = ("--teacher", "dinov2-small-demo", "--steps", 5, "--image-size", 112, "-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drawn products in MVTec AD's layout, and one that is broken."""
-    root = tmp_path_factory.mktemp("mvtec")
-    size = ("--height", 120, "--width", 180)
-    for seed, name in enumerate(("bolt", "nut")):
-        counts = ("--train-images", 4, "--test-good", 2, "--test-defective", 4, "--seed", seed)
-        drawn = l2bt("synthesize", name, *counts, *size, folder=root)
-        assert drawn.returncode == 0, drawn.stderr
-        (root / name / "train").mkdir()
-        (root / name / "good").rename(root / name / "train" / "good")
-        (root / name / "masks").rename(root / name / "ground_truth")
+    root = draw_bolt_and_nut(tmp_path_factory.mktemp("mvtec"))
     shutil.copytree(root / "nut", root / "broken")
     shutil.rmtree(root / "broken" / "test")
     return root
