@@ -14,6 +14,8 @@ _OPT_OUTS = {
     "NNCF_CI": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # It would tell its makers that the reports are off; nobody listens here.
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
     "WANDB_ERROR_REPORTING": "false",
 }
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -99,6 +100,35 @@ def test_a_command_asks_nobody(
     assert notes(watched) == ""
     # Neither an id nor an opt-out is left behind for a library's makers.
     assert not list(Path(watched["HOME"]).glob("intel"))
+
+
+def test_ray_asks_nobody_but_its_own_processes(
+    watched: dict[str, str],
+    tiny_exported: ExportedModel,
+    defective_image: ImageArray,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "parts").mkdir()
+    Image.fromarray(defective_image).save(tmp_path / "parts" / "part.png")
+    score = ["score", "parts", "--model", str(tiny_exported.folder), "--out", "table"]
+    done = subprocess.run(
+        [sys.executable, "-m", "l2bt", *score, "--ray", "local", "--workers", "1"],
+        env=watched | {"PYTHONPATH": f"{watched['PYTHONPATH']}:{Path(__file__).parents[1]}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    asked = {line.rsplit(" ", 1)[1] for line in notes(watched).splitlines()}
+    # Its processes find each other by the machine's own address, and listen at any.
+    assert asked <= {"0.0.0.0", *own_addresses()}
+    assert list(Path(watched["HOME"]).iterdir()) == []
+
+
+def own_addresses() -> set[str]:
+    return {one.address for some in psutil.net_if_addrs().values() for one in some}
 
 
 @pytest.mark.parametrize("library", ["openvino", "nncf", "timm", "wandb", "tritonclient.grpc"])

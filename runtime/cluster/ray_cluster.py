@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from runtime.cluster.silent_ray import silent_ray
 from runtime.errors import OptionError
-from runtime.extras import require
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, for the time of the command."""
 
 _LISTENS_WITHIN_S = 10
+_OBJECT_STORE_BYTES = 256 << 20
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
 
     A cluster of this machine alone ends with the command, whatever ends that. Ray listens on all of
     the machine's addresses; what comes without the cluster's own random token is refused. Nobody is
-    told that it was used: Ray's own reports are off.
+    told that it was used.
 
     Args:
         address: host:port of a running cluster's head, or "local".
@@ -40,7 +41,7 @@ def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     if address != LOCAL:
         _require_listener(address)
-    ray = require("ray")
+    ray = silent_ray()
     common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
         if address == LOCAL:
@@ -48,6 +49,8 @@ def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[Any]:
                 address=LOCAL,
                 num_cpus=cpus,
                 include_dashboard=False,
+                # What goes between processes is small; Ray would take a third of the memory.
+                object_store_memory=_OBJECT_STORE_BYTES,
                 **common,
             )
         else:

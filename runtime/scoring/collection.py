@@ -1,31 +1,16 @@
 """Where the images of a collection are: a folder, a list of files, or a bucket."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from runtime.errors import BadImageError, OptionError, SourceAwayError
 from runtime.images.listing import Listing, walk_images
+from runtime.scoring.listed_image import ListedImage
 from runtime.storage.bucket import S3_SCHEME, S3Options
 
 # What a file system that is away answers; anything else is the file's own fault.
 _AWAY = (5, 107, 110, 116)  # EIO, ENOTCONN, ETIMEDOUT, ESTALE
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedImage:
-    """An image as a listing has it.
-
-    Attributes:
-        name: Its path below the collection, or as a list has it.
-        size_bytes: Of its file; None where the listing does not say.
-        modified_s: When its file was last written, in seconds since 1970; None likewise.
-    """
-
-    name: str
-    size_bytes: int | None
-    modified_s: float | None
 
 
 class Collection(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 from runtime.errors import BadImageError, OptionError, SourceAwayError
 from runtime.extras import require
 from runtime.images.listing import is_image_name
-from runtime.scoring.collection import ListedImage
+from runtime.scoring.listed_image import ListedImage
 from runtime.storage.bucket import S3Options, in_one_line, open_bucket
 
 

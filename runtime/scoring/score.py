@@ -13,7 +13,8 @@ from tqdm import tqdm
 from runtime.cluster.sharing import SharingOptions, shared_out
 from runtime.errors import OptionError
 from runtime.models.exported_model import ExportedModel
-from runtime.scoring.collection import Collection, ListedImage, open_collection
+from runtime.scoring.collection import Collection, open_collection
+from runtime.scoring.listed_image import ListedImage
 from runtime.scoring.scorer import ScorerOptions, ShardCounts, digest_of
 from runtime.scoring.settings import PlaceOptions, ScoringOptions
 from runtime.scoring.table import ScoreTable, Shard, TableCard, require_same

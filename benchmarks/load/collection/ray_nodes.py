@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.load.line.plant import free_port
 from runtime.extras import require
 
-_START_WITHIN_S = 60
+_START_WITHIN_S = 180
+_OBJECT_STORE_BYTES = 256 << 20
 
 
 class RayNodes:
@@ -56,9 +57,10 @@ class RayNodes:
 
     def _start(self, *options: str) -> None:
         before = len(list(self.raylets()))
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+        command = [sys.executable, "-m", "runtime.cluster.silent_ray", "start", "--block", *options]
         command += ["--num-cpus", str(self._cpus), "--num-gpus", "0"]
         command += ["--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
+        command += ["--object-store-memory", str(_OBJECT_STORE_BYTES)]
         if "--head" in options:
             command += ["--temp-dir", self._folder.name]
         said = Path(self._folder.name, f"said-{len(self._nodes)}")
