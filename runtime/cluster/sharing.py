@@ -59,6 +59,7 @@ def shared_out(
     options: SharingOptions,
     *,
     gpus: int = 0,
+    ahead: int = 2,
 ) -> Iterator[Iterator[Answer]]:
     """Give the answers to all tasks, as they come.
 
@@ -67,6 +68,7 @@ def shared_out(
         tasks: What is to be done.
         options: Who does it.
         gpus: GPUs that each worker needs.
+        ahead: Tasks that each worker is given at a time.
 
     Raises:
         OptionError: The cluster cannot be had, or has too few cores or GPUs.
@@ -79,7 +81,7 @@ def shared_out(
     with open_cluster(options.ray) as ray:
         workers = options.workers or default_workers(ray, cpus=cpus, gpus=gpus)
         logger.info("%d workers of %d threads on %d machines", workers, cpus, len(ray.nodes()))
-        share = Share(workers=workers, cpus=cpus, gpus=gpus)
+        share = Share(workers=workers, cpus=cpus, gpus=gpus, ahead=ahead)
         # The workers end before the connection does.
         with closing(work_on_ray(ray, make_worker, tasks, share)) as answers:
             yield answers

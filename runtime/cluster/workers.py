@@ -15,8 +15,6 @@ Answer = TypeVar("Answer")
 _TASK = TypeVar("_TASK", contravariant=True)
 _ANSWER = TypeVar("_ANSWER", covariant=True)
 
-# While a worker does one task the next lies ready for it.
-_AHEAD = 2
 _LOOK_AGAIN_S = 1.0
 _NO_WORKER_FOR_S = 120.0
 _MOST_LOSSES = 3
@@ -37,11 +35,14 @@ class Share:
         workers: How many there are.
         cpus: Cores of each.
         gpus: GPUs of each.
+        ahead: Tasks that each is given at a time. With two the next lies ready while it does one;
+            where a task takes hours, one, lest it wait behind another while a worker is idle.
     """
 
     workers: int
     cpus: float = 1
     gpus: float = 0
+    ahead: int = 2
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -156,6 +157,8 @@ class _Pool(Generic[Task, Answer]):
         self._is_over = False
         self._again: deque[Task] = deque()
         self._losses: dict[Task, int] = {}
+        self._lost_in_a_row = 0
+        self._ahead = share.ahead
         remote = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0)
         self._new_actor = remote(_Holder).remote
         self._hired = [self._hire() for _ in range(share.workers)]
@@ -191,7 +194,7 @@ class _Pool(Generic[Task, Answer]):
 
     def _give_out(self) -> None:
         # The least laden first, so that the last tasks are not all one worker's.
-        for ahead in range(1, _AHEAD + 1):
+        for ahead in range(1, self._ahead + 1):
             for one in self._hired:
                 if not one.is_open or len(one.tasks) >= ahead:
                     continue
@@ -224,9 +227,16 @@ class _Pool(Generic[Task, Answer]):
             one.is_open = True
             return
         del one.tasks[ref]
+        self._lost_in_a_row = 0
         yield answer
 
     def _replace(self, lost: "_Hired[Task]") -> None:
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row > _MOST_LOSSES * len(self._hired):
+            raise L2BTError(
+                f"{self._lost_in_a_row} workers were lost one after the other and none did "
+                "anything; is there too little memory for what each holds? Run it again with fewer"
+            )
         self._hired[self._hired.index(lost)] = self._hire()
         tasks = list(lost.tasks.values())
         for task in tasks[:1]:

@@ -134,7 +134,7 @@ def train_shared(tasks: list[TrainingTask], sharing: SharingOptions) -> None:
     gpus = int(any(task.teacher.device.startswith("cuda") for task in tasks))
     trainer = Trainer(threads=sharing.threads_each)
     with (
-        shared_out(trainer.make, tasks, sharing, gpus=gpus) as answers,
+        shared_out(trainer.make, tasks, sharing, gpus=gpus, ahead=1) as answers,
         tqdm(total=len(tasks), unit=" products") as progress,
     ):
         for done in answers:

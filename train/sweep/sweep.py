@@ -134,7 +134,7 @@ def run_sweep(
     worker = _Worker(Trainer(threads=sharing.threads_each if sharing.ray else sharing.threads))
     with tqdm(total=len(tasks), initial=len(tasks) - len(left), unit=" trainings") as progress:
         if left:
-            with shared_out(worker.make, left, sharing, gpus=int(on_gpu)) as answers:
+            with shared_out(worker.make, left, sharing, gpus=int(on_gpu), ahead=1) as answers:
                 for tried in answers:
                     progress.update()
                     if tried.error:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,33 @@ class Dying:
         return task * task
 
 
+class Stillborn:
+    """A worker that ends with its process as it is made."""
+
+    def make(self) -> "Stillborn":
+        os._exit(1)
+
+    def work(self, task: int) -> int:
+        return task
+
+
+@dataclass(frozen=True)
+class LongFirst:
+    """A worker that is at the first task until all others are done."""
+
+    folder: Path
+
+    def make(self) -> "LongFirst":
+        return self
+
+    def work(self, task: int) -> int:
+        end_s = time.monotonic() + 60
+        while task == 0 and len(list(self.folder.iterdir())) < 7 and time.monotonic() < end_s:
+            time.sleep(0.05)
+        (self.folder / str(task)).touch()
+        return task
+
+
 @dataclass(frozen=True)
 class Failing:
     opens: bool
@@ -70,6 +98,21 @@ def test_a_task_that_ends_every_worker_is_named(ray: Any, tmp_path: Path) -> Non
     worker = Dying(tmp_path, deadly=(5,), times=10)
     with pytest.raises(L2BTError, match="5 has ended its worker 3 times"):
         list(work_on_ray(ray, worker.make, range(40), TWO))
+
+
+def test_workers_that_end_before_they_begin_are_not_replaced_for_ever(ray: Any) -> None:
+    with pytest.raises(L2BTError, match="workers were lost one after the other"):
+        list(work_on_ray(ray, Stillborn().make, range(4), Share(workers=1)))
+
+
+def test_a_worker_is_given_one_task_at_a_time_where_that_is_wished(
+    ray: Any, tmp_path: Path
+) -> None:
+    """The long one is no other's fate: all others are done by the other worker meanwhile."""
+    share = Share(workers=2, ahead=1)
+    found = list(work_on_ray(ray, LongFirst(tmp_path).make, range(8), share))
+    assert found[-1] == 0
+    assert sorted(found) == list(range(8))
 
 
 @pytest.mark.parametrize(
