@@ -3,23 +3,41 @@
 No cluster runs here: that the pods start and that KServe takes its manifest was never tried.
 """
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from helm_python import Chart, HelmRenderError
 
 DEPLOY = Path(__file__).parents[3] / "triton_repo" / "deploy" / "kubernetes"
 API = "1.31"
 BUCKET = {"repository": {"s3": "s3://models/l2bt", "s3Secret": "l2bt-s3"}}
 
 
+# Helm's library is Go, whose runtime takes over a process's signals: it gets one of its own.
+_RENDER = """
+import json, sys
+from helm_python import Chart
+with Chart.load(sys.argv[1]) as chart:
+    files = chart.render(json.loads(sys.argv[2]), name="press", namespace="plant")
+print(json.dumps(files))
+"""
+
+
+def helm(values: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", _RENDER, str(DEPLOY / "chart"), json.dumps(values)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def render(values: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     """What is installed with some values, by kind."""
-    with Chart.load(str(DEPLOY / "chart")) as chart:
-        files = chart.render(values or {}, name="press", namespace="plant")
+    done = helm(values or {})
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)
     found = [one for text in files.values() for one in yaml.safe_load_all(text) if one]
     return {one["kind"]: one for one in found}
 
@@ -92,8 +110,9 @@ def test_the_autoscaler_asks_for_the_metric_that_the_adapter_makes() -> None:
     ],
 )
 def test_values_that_cannot_be_are_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(HelmRenderError, match=said):
-        render(values)
+    done = helm(values)
+    assert done.returncode != 0
+    assert said in done.stderr
 
 
 def test_the_pods_of_the_kserve_manifest_are_what_the_api_takes() -> None:
