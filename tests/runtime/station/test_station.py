@@ -85,6 +85,11 @@ def test_a_killed_station_forgets_no_part(tmp_path: Path, tiny_exported: Exporte
     process.wait()
     text = station_text(tiny_exported.folder, DRAWN.format(count=1, pause_s=0.0), FOLDER)
     with running(write_station(tmp_path, text)):
+        # The station may have been killed before it had seen any of the files.
+        wait_for(
+            lambda: len([1 for line in lines_of(tmp_path) if line["source"] == "in"]) >= 5,
+            "word of each file",
+        )
         wait_for(lambda: "" not in ledger_counts(tmp_path), "an outcome of each part")
         wait_for(
             lambda: (
