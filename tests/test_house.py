@@ -168,3 +168,15 @@ def test_no_test_imports_another_test(path: Path) -> None:
     assert not [
         name for name in imported if name.startswith("tests.") and "tests.parts" not in name
     ]
+
+
+@pytest.mark.skipif(
+    not (ROOT / ".git").exists(), reason="this is no clone, but a copy of its files"
+)
+def test_nothing_that_a_command_or_pip_leaves_behind_is_kept_in_the_project() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout.splitlines()
+    rooms = {"l2bt", "runtime", "train", "export", "trt_engines", "triton_repo", "benchmarks"}
+    code = {path.split("/")[0] for path in listed if path.endswith(".py")}
+    assert code == {*rooms, "tests"}
