@@ -33,7 +33,7 @@ class Judgement:
 
     Attributes:
         good_images: Good images that its students have not seen, and its threshold rests on.
-        defects: Known defects that could be inspected.
+        defects: Known defects.
         found: How many of them score above the threshold.
         auroc: How often a known defect scores higher than a good image; None without defects.
         network_megapixels: How much of the network an image of the usual size takes.
@@ -97,6 +97,9 @@ def judge_bundle(
         image_wh: Width and height of the usual image in px.
         teacher_weights: The local file that it was trained with, if one was.
         device: Where it runs.
+
+    Raises:
+        BadImageError: An image of a known defect cannot be used.
     """
     card = open_bundle(folder).card
     good = np.array(card.calibration.scores if card.calibration is not None else ())
@@ -105,8 +108,10 @@ def judge_bundle(
         with ReferenceDetector(folder, teacher_weights=teacher_weights, device=device) as detector:
             paths = [one.path for one in defects]
             for answer in detector.inspect_many(paths, want_map=False):
-                if not isinstance(answer, BadImageError):
-                    scores.append(answer.score)
+                if isinstance(answer, BadImageError):
+                    # Left out without a word it would make a variant look better than it is.
+                    raise answer
+                scores.append(answer.score)
     found = np.array(scores)
     higher = (found[:, None] > good[None]) + (found[:, None] == good[None]) / 2
     tiles = card.geometry_of(image_wh[1], image_wh[0]).tiles

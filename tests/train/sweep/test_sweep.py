@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from runtime.cluster.sharing import SharingOptions
-from runtime.errors import DatasetError, OptionError
+from runtime.errors import BadImageError, DatasetError, OptionError
 from tests.parts.command import l2bt
 from tests.parts.folders import draw_bolt_and_nut
+from train.sweep.judging import KnownDefect, judge_bundle
 from train.sweep.outcome import to_markdown, write_outcome
 from train.sweep.spec import SweepSpec
 from train.sweep.sweep import BUNDLES, FEATURES, TriedVariant, best_of, run_sweep
@@ -133,6 +134,22 @@ def test_a_known_defect_that_is_a_test_image_is_refused(folder: Path, tmp_path: 
     file.write_text(SPEC.replace('"data"', f'"{folder / "data"}"'))
     with pytest.raises(DatasetError, match="is the test image"):
         run_sweep(SweepSpec.read(file), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_known_defect_that_cannot_be_read_is_told_and_not_left_out(
+    folder: Path, tried: list[TriedVariant], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"no image")
+    with pytest.raises(BadImageError, match="not a readable image"):
+        judge_bundle(
+            folder / "out" / tried[0].bundle,
+            [KnownDefect(name="damaged", path=damaged)],
+            image_wh=(180, 120),
+            teacher_weights=None,
+            device="cpu",
+        )
 
 
 @pytest.mark.parametrize(
