@@ -66,7 +66,7 @@ def work_on_ray(
     """Do all tasks on a cluster's workers, in the order in which they are done.
 
     A worker that is lost, with its process or its whole machine, is replaced, and its tasks are
-    done again. What a worker raises is raised here, and ends the rest.
+    done again, each alone. What a worker raises is raised here, and ends the rest.
 
     Args:
         ray: The module, connected.
@@ -198,13 +198,16 @@ class _Pool(Generic[Task, Answer]):
             for one in self._hired:
                 if not one.is_open or len(one.tasks) >= ahead:
                     continue
-                task = self._next()
-                if task is None:
-                    return
-                one.tasks[one.actor.work.remote(task)] = task
+                # One that was lost is done alone: a worker may end so soon after a task that its
+                # answer is lost too, and which of the two has ended it would not be known.
+                if any(task in self._losses for task in one.tasks.values()):
+                    continue
+                task = self._next(alone=not one.tasks)
+                if task is not None:
+                    one.tasks[one.actor.work.remote(task)] = task
 
-    def _next(self) -> Task | None:
-        if self._again:
+    def _next(self, *, alone: bool) -> Task | None:
+        if self._again and alone:
             return self._again.popleft()
         task = next(self._left, None)
         self._is_over = task is None
@@ -239,8 +242,8 @@ class _Pool(Generic[Task, Answer]):
             )
         self._hired[self._hired.index(lost)] = self._hire()
         tasks = list(lost.tasks.values())
-        for task in tasks[:1]:
-            self._losses[task] = self._losses.get(task, 0) + 1
+        for task in tasks:
+            self._losses[task] = self._losses.get(task, 0) + (len(tasks) == 1)
             if self._losses[task] >= _MOST_LOSSES:
                 raise L2BTError(
                     f"{task} has ended its worker {_MOST_LOSSES} times; is there too little memory "
