@@ -22,8 +22,8 @@ def measure_accuracy(way: Way, samples: Sequence[Sample]) -> Accuracy:
     Raises:
         DatasetError: A mask is wrong, or a map holds NaN.
     """
-    good_images = sum(not sample.is_defective for sample in samples)
-    pixels = PixelEvaluator(good_images=good_images)
+    defective = tuple(sample.is_defective for sample in samples)
+    pixels = PixelEvaluator(good_images=defective.count(False))
     scores = []
     for sample in tqdm(samples, way.name, unit="image", leave=False):
         image = sample.pixels()
@@ -38,11 +38,11 @@ def measure_accuracy(way: Way, samples: Sequence[Sample]) -> Accuracy:
             pixels.add(sample.name, anomaly_map, mask, is_defective=sample.is_defective)
         except ValueError as error:
             raise DatasetError(f"{way.name}, {sample.name}: {error}") from error
-    image_metrics = measure_images(scores, [sample.is_defective for sample in samples])
+    image_metrics = measure_images(scores, defective)
     found = pixels.result()
     return Accuracy(
-        good_images=good_images,
-        defective_images=len(samples) - good_images,
+        scores=tuple(scores),
+        defective=defective,
         image_auroc=image_metrics.auroc if image_metrics else None,
         aupro_30=found.metrics.overlap.aupro["exact"]["30%"] if found else None,
     )

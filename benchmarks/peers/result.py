@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from benchmarks.machine.machine import Conditions
 from benchmarks.machine.result_files import table
 from benchmarks.machine.timing import Ratio, Timing
-from benchmarks.peers.ways import OURS, OURS_FITTED
+from benchmarks.peers.lead import AurocLead
+from benchmarks.peers.ways import OURS, OURS_FITTED, PEERS
 from runtime.geometry.tile_shape import describe_wh
 
-_SCHEMA = "l2bt.peers_benchmark/2"
+_SCHEMA = "l2bt.peers_benchmark/3"
 RANDOM = "random weights: speed alone"
 
 
@@ -17,14 +18,14 @@ class Accuracy:
     """How well a way tells good from defective, at the original resolution.
 
     Attributes:
-        good_images: Their number.
-        defective_images: Their number.
+        scores: Of the images, in their order.
+        defective: Their labels.
         image_auroc: Over the image scores; None where good or defective images are missing.
         aupro_30: AU-PRO up to a false-positive rate of 30 %; None without masks or without a map.
     """
 
-    good_images: int
-    defective_images: int
+    scores: tuple[float, ...]
+    defective: tuple[bool, ...]
     image_auroc: float | None
     aupro_30: float | None
 
@@ -42,6 +43,8 @@ class WayResult:
         fitted_ratio: How many times as long as ours with an input of the images' shape; None where
             that was not measured.
         accuracy: None for random weights.
+        lead: Its I-AUROC over that of anomalib's L2BT in PyTorch; None where one of them was not
+            measured.
     """
 
     name: str
@@ -51,6 +54,7 @@ class WayResult:
     ratio: Ratio
     fitted_ratio: Ratio | None
     accuracy: Accuracy | None
+    lead: AurocLead | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,7 @@ def to_markdown(result: PeersResult) -> str:
     """The measurements as a table, with what must be known to read it."""
     fitted = ["times fitted"] if result.fitted_wh is not None else []
     head = ["way", "what it gives", "weights", "p50", "p99", f"times {OURS}", *fitted]
-    head += ["I-AUROC", "AU-PRO 30 %"]
+    head += ["I-AUROC", f"I-AUROC over {PEERS['l2bt-torch']}", "AU-PRO 30 %"]
     rows = [_row(way) for way in result.ways]
     notes = "\n".join(f"* {note}" for note in _notes(result))
     return f"{result.network}. {result.data}\n\n{table(head, rows)}\n{notes}\n"
@@ -142,6 +146,7 @@ def _row(way: WayResult) -> list[str]:
         str(way.ratio),
         *([str(way.fitted_ratio)] if way.fitted_ratio is not None else []),
         _number(accuracy.image_auroc if accuracy else None),
+        "" if way.lead is None else str(way.lead),
         _number(accuracy.aupro_30 if accuracy else None),
     ]
 
@@ -164,6 +169,12 @@ def _notes(result: PeersResult) -> list[str]:
         "antialiased transform, as its Engine tests.",
         "PatchCore and EfficientAD squash the image to the square, without padding.",
     ]
+    if any(way.lead is not None for way in result.ways):
+        notes.append(
+            "In brackets behind a difference of I-AUROC: its 95 % interval, by a paired bootstrap "
+            "over the test images. The weights are the same in all draws: what another training "
+            "would give is not in it."
+        )
     if result.fitted_wh is not None:
         notes.append(
             f"The input of {OURS_FITTED} is {describe_wh(result.fitted_wh)}, the shape of the "

@@ -22,7 +22,8 @@ from benchmarks.machine.timing import Ratio, Timing, take_turns
 from benchmarks.peers.accuracy import measure_accuracy, measure_agreement
 from benchmarks.peers.connection import ENVIRONMENT, PeerError, PeerWorker
 from benchmarks.peers.explicit import ExplicitPipeline
-from benchmarks.peers.result import RANDOM, PeersResult, WayResult
+from benchmarks.peers.lead import AurocLead, auroc_lead
+from benchmarks.peers.result import RANDOM, Accuracy, PeersResult, WayResult
 from benchmarks.peers.ways import (
     EXPLICIT,
     OURS,
@@ -163,6 +164,11 @@ def _measure(
 ) -> PeersResult:
     timed = [sample.pixels() for sample in _evenly(samples, _TIMED_IMAGES)]
     times_ms = time_ways(ways, timed, repetitions=repetitions)
+    accuracies = {
+        way.name: measure_accuracy(way, samples)
+        for way in tqdm(ways, "accuracy", unit="way")
+        if way.is_trained
+    }
     by_name = {way.name: way for way in ways}
     same = [OURS, *(PEERS[key] for key in ("l2bt-torch", "l2bt-openvino"))]
     image_size, _ = network.teacher.tile_wh
@@ -189,9 +195,10 @@ def _measure(
                     if OURS_FITTED in times_ms
                     else None
                 ),
-                accuracy=measure_accuracy(way, samples) if way.is_trained else None,
+                accuracy=accuracies.get(way.name),
+                lead=_lead(accuracies.get(way.name), accuracies.get(PEERS["l2bt-torch"])),
             )
-            for way in tqdm(ways, "accuracy", unit="way")
+            for way in ways
         ),
         agreements=tuple(
             measure_agreement(by_name[name], by_name[EXPLICIT], timed[0], image_size=image_size)
@@ -207,6 +214,12 @@ def _measure(
         fitted_wh=fitted_wh,
         failures=failures,
     )
+
+
+def _lead(ours: Accuracy | None, others: Accuracy | None) -> AurocLead | None:
+    if ours is None or others is None or ours is others:
+        return None
+    return auroc_lead(ours.scores, others.scores, ours.defective)
 
 
 def time_ways(

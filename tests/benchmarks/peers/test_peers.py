@@ -19,6 +19,7 @@ from benchmarks.peers.accuracy import measure_accuracy, measure_agreement
 from benchmarks.peers.command import peers
 from benchmarks.peers.connection import ENVIRONMENT, PeerError, PeerWorker
 from benchmarks.peers.explicit import ExplicitPipeline, at_original_size
+from benchmarks.peers.lead import AurocLead
 from benchmarks.peers.result import RANDOM, Accuracy, PeersResult, WayResult, to_markdown
 from benchmarks.peers.run import PeersSettings, peer_way, run_peers, time_ways
 from benchmarks.peers.ways import OURS, Answer, Way, explicit_way
@@ -119,7 +120,9 @@ def test_a_way_that_finds_every_defect_is_told_so(small_dataset: Dataset) -> Non
 
     way = Way(name="oracle", gives="", inspect=inspect, is_trained=True)
     found = measure_accuracy(way, small_dataset.test)
-    assert found == Accuracy(good_images=3, defective_images=3, image_auroc=1.0, aupro_30=1.0)
+    assert (found.image_auroc, found.aupro_30) == (1.0, 1.0)
+    assert found.scores == tuple(float(label) for label in found.defective)
+    assert found.defective.count(True) == found.defective.count(False) == 3
 
 
 @pytest.mark.parametrize(
@@ -240,15 +243,17 @@ def test_the_table_says_what_is_measured_for_speed_alone() -> None:
             _way(
                 OURS,
                 [100.0, 110.0],
-                Accuracy(good_images=1, defective_images=1, image_auroc=0.75, aupro_30=0.5),
+                Accuracy(
+                    scores=(1.0, 2.0), defective=(False, True), image_auroc=0.75, aupro_30=0.5
+                ),
             ),
             _way("PatchCore", [200.0, 220.0], None),
         )
     )
     ours = "| the product's | 105 ms | 110 ms | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) |"
-    assert f"{ours} 0.7500 | 0.5000 |" in text
+    assert f"{ours} 0.7500 | +0.1000 (-0.0200 to +0.2000) | 0.5000 |" in text
     random = f"| {RANDOM} | 210 ms | 220 ms | 2.00 (2.00 to 2.00) | 4.00 (4.00 to 4.00) |"
-    assert f"{random}  |  |" in text
+    assert f"{random}  |  |  |" in text
     assert "random weights: speed alone" in text
     assert "computes 12 of the teacher's 12 blocks; 8 are needed" in text
     assert "export holds 8 of the teacher's blocks" in text
@@ -304,6 +309,7 @@ def _way(name: str, samples_ms: list[float], accuracy: Accuracy | None) -> WayRe
         ratio=Ratio.of(samples_ms, [100.0, 110.0]),
         fitted_ratio=Ratio.of(samples_ms, [50.0, 55.0]),
         accuracy=accuracy,
+        lead=AurocLead(difference=0.1, low=-0.02, high=0.2) if accuracy else None,
     )
 
 
