@@ -15,12 +15,12 @@ from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
 from tests.parts.built_once import built_once
-from tests.parts.small import SMALL_IMAGE_SIZE, make_card
+from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
 from train.learning.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import ProductBundle, open_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
@@ -37,17 +37,24 @@ _SERVERS = frozenset({"server", "client", "service", "tiled_server", "fitted_ser
 # Those that take longest come first, so that all processes end at about the same time.
 _LONGEST = (
     "test_real_images.py",
+    "test_supervisor.py",
     "test_drift.py",
     "test_command_line.py",
-    "test_supervisor.py",
     "test_relearn.py",
-    "test_bank.py",
+    "test_buckets.py",
     "test_compile_check.py",
-    "test_parity.py",
-    "test_int8.py",
-    "test_timing.py",
+    "test_in_a_browser.py",
     "test_server.py",
-    "test_throughput.py",
+    "test_silence.py",
+    "test_defect_lessons.py",
+    "test_two_servers.py",
+    "test_teacher.py",
+    "test_bank.py",
+    "test_learn.py",
+    "test_sweep.py",
+    "test_on_ray.py",
+    "test_evaluate.py",
+    "test_workers.py",
 )
 
 
@@ -57,6 +64,9 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gone = [name for name in _LONGEST if not any(_ROOT.glob(f"tests/**/{name}"))]
+    if gone:
+        raise pytest.UsageError(f"{', '.join(gone)} in {__file__}: there are no such tests")
     items.sort(key=_place)
     for item in items:
         of_server = Path("tests/triton_repo") in item.path.relative_to(_ROOT).parents
@@ -82,7 +92,7 @@ def _learn_plate(dataset: Dataset, folder: Path, *, steps: int, image_size: int)
     learn_product(
         dataset,
         folder,
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=FitSettings(steps=steps, held_out=0.25),
         geometry=GeometryOptions(geometry="square", image_size=image_size),
     )

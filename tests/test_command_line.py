@@ -138,7 +138,10 @@ def test_evaluate_writes_metrics_and_a_row_an_image(
             ["evaluate", "--data", "synthetic", "--model", "nowhere"],
             "nowhere is no folder; expected an exported model",
         ),
-        (["evaluate", "--data", "synthetic", "--server", "127.0.0.1:1"], "cannot take the request"),
+        (
+            ["evaluate", "--data", "synthetic", "--server", "127.0.0.1:1", "--patience-s", 0],
+            "cannot take the request",
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )

@@ -20,8 +20,9 @@ from export.trace import write_half, write_naive_half
 from runtime.engines.openvino_engine import OpenVINOEngine
 from runtime.errors import ModelError
 from runtime.models.exported_model import ExportedModel
-from tests.parts.small import SMALL_IMAGE_SIZE
+from tests.parts.small import SHALLOW_LAYERS, SMALL_IMAGE_SIZE
 
+BLOCKS = SHALLOW_LAYERS[-1]
 ATTENTION = """
 <ir_version: 9, opset_import: ["" : 18]>
 attention (float[2,6,8] q, float[2,8,6] k, float[2,6,4] v) => (float[2,6,4] y)
@@ -148,12 +149,12 @@ def test_a_weight_beyond_fp16_is_refused_by_name() -> None:
 
 def test_the_exported_network_is_fp16_where_it_should_be(exported: ExportedModel) -> None:
     counts = check_precision(onnx.load(str(exported.path_of("fp16"))))
-    # Of 8 blocks: qkv, q k, w v, projection, two of the MLP; the patches; three of each student,
+    # Of each block: qkv, q k, w v, projection, two of the MLP; the patches; three of each student,
     # three of each judge.
-    assert counts.fp16_products == 8 * 6 + 1 + 6 + 6
+    assert counts.fp16_products == BLOCKS * 6 + 1 + 6 + 6
     # Two of each block and the final one at both depths; three lengths of each direction.
-    assert counts.fp32_normalisations == 8 * 2 + 2 + 6
-    assert counts.fp32_softmaxes == 8
+    assert counts.fp32_normalisations == BLOCKS * 2 + 2 + 6
+    assert counts.fp32_softmaxes == BLOCKS
 
 
 def test_weights_take_half_the_space(exported: ExportedModel) -> None:

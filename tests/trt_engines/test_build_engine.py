@@ -25,6 +25,7 @@ from runtime.errors import EngineMismatchError, ModelError, OptionError
 from runtime.models.built_engines import find_engine
 from runtime.models.doctor import MISSING, NOTE, OK, check_machine, check_model
 from runtime.models.exported_model import ExportedModel
+from tests.parts.small import SHALLOW_LAYERS
 from trt_engines.build_engine import build_engine, build_if_needed
 from trt_engines.options import EngineOptions
 from trt_engines.progress import progress_monitor
@@ -33,6 +34,8 @@ A10 = Gpu(
     name="NVIDIA A10", compute_capability="8.6", cuda="12.9", driver="575.1", memory_bytes=24 << 30
 )
 VERSION = "10.16.1.11"
+# Six of each block; the patches; three of each student, three of each judge.
+PRODUCTS = SHALLOW_LAYERS[-1] * 6 + 1 + 6 + 6
 
 
 def layers_of(path: Path, *, product: str = "Half", norm: str = "Float") -> str:
@@ -120,7 +123,7 @@ def test_an_engine_is_written_with_its_manifest_and_found(
     assert built.plan_path.read_bytes() == b"the first plan"
     assert find_engine(exported, machine(), engines=tmp_path).manifest == built.manifest
     assert built.manifest.proof is not None
-    assert built.manifest.proof.fp16_products == built.manifest.proof.products == 61
+    assert built.manifest.proof.fp16_products == built.manifest.proof.products == PRODUCTS
     assert built.manifest.builder_options["builder_level"] == "3"
 
 

@@ -20,6 +20,7 @@ from runtime.engines.tensorrt.manifest import PrecisionProof
 from runtime.errors import ModelError, OptionError
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import TeacherCard
+from tests.parts.small import SHALLOW_LAYERS
 from train.students.network import PatchMapNetwork
 from train.students.students import Students
 from train.teacher.teacher import Teacher
@@ -303,5 +304,5 @@ def test_layers_that_name_no_nodes_prove_nothing() -> None:
 
 def test_bytes_of_weights_are_not_needed_to_read_roles(exported: ExportedModel) -> None:
     roles = NodeRoles.of(exported.path_of("fp16"))
-    assert len(roles.softmaxes) == 8
+    assert len(roles.softmaxes) == SHALLOW_LAYERS[-1]
     assert np.intersect1d(list(roles.products), list(roles.softmaxes)).size == 0

@@ -15,6 +15,7 @@ from benchmarks.machine.machine import read_conditions
 from benchmarks.machine.timing import Timing
 from runtime.errors import ModelError
 from runtime.models.exported_model import ExportedModel
+from tests.parts.small import SHALLOW_LAYERS
 
 
 def write(
@@ -127,7 +128,7 @@ def operations_of_vit(*, dimension: int, blocks: int, side: int, others: int) ->
 def test_the_exported_network_has_the_operations_of_its_architecture(
     tiny_exported: ExportedModel,
 ) -> None:
-    trunk = operations_of_vit(dimension=384, blocks=8, side=112, others=1)
+    trunk = operations_of_vit(dimension=384, blocks=SHALLOW_LAYERS[-1], side=112, others=1)
     # Each direction has a student of three layers, a whitening, and an expectation of two layers.
     students = 2 * (2 * 8 * 8) * (4 * 384**2 + 16 * 384 + 16)
     assert count_operations(tiny_exported.onnx_path).matrix_operations == trunk + students

@@ -21,13 +21,13 @@ from benchmarks.learning.training import measure
 from benchmarks.learning.ways import UncachedTrainer, read_tiles
 from runtime.errors import DatasetError, OptionError
 from runtime.geometry.geometry import GeometrySettings
-from tests.parts.small import SMALL_IMAGE_SIZE
+from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.fitting.fit import Trainer, new_students
 from train.fitting.good_features import GoodFeatures, good_features, order_held_out_last
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.students import Students
 from train.teacher.teacher import Teacher, load_teacher
 
@@ -37,7 +37,7 @@ SETTINGS = FitSettings(recipe="paper", steps=60, held_out=0.25)
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    return load_teacher(TeacherSettings(teacher=DEMO_TEACHER), image_size=SIZE)
+    return load_teacher(SHALLOW_TEACHER, image_size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_checkpoint_is_judged_as_the_finished_bundle_is(
     bundle = learn_product(
         small_dataset,
         tmp_path / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=SETTINGS,
         geometry=GeometryOptions(image_size=SIZE),
     )
@@ -158,7 +158,7 @@ def test_a_longer_training_passes_through_the_shorter_ones_state(
 def test_a_whole_measurement_says_what_was_measured(small_dataset: Dataset) -> None:
     result = measure(
         small_dataset,
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         image_size=SIZE,
         fit_settings=FitSettings(recipe="paper", batch_patches=64, held_out=0.25),
         steps=[10],

@@ -15,10 +15,10 @@ from runtime.geometry.area import InspectionArea
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.card_files import CardFiles
 from tests.parts.command import l2bt
-from tests.parts.small import random_image
+from tests.parts.small import SHALLOW_TEACHER, random_image
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import ProductBundle
 from triton_repo.server.server import ServerSettings, TritonServer
 
@@ -122,7 +122,7 @@ def test_a_product_is_learned_with_its_area(
     bundle = learn_product(
         replace(small_dataset, train=small_dataset.train[:4]),
         tmp_path / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=FitSettings(steps=5, held_out=0.5),
         geometry=OPTIONS,
         area=right_half,

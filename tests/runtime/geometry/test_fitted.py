@@ -18,11 +18,11 @@ from runtime.geometry.geometry import GeometrySettings
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.store.changes import add_version
-from tests.parts.small import random_image
+from tests.parts.small import SHALLOW_LAYERS, SHALLOW_TEACHER, random_image
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
@@ -39,7 +39,7 @@ def fitted_bundle(
     return learn_product(
         small_dataset,
         tmp_path_factory.mktemp("fitted") / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=FitSettings(steps=30, held_out=0.25),
         geometry=GeometryOptions(geometry="fitted", image_size=112),
     )
@@ -157,7 +157,7 @@ def test_the_fp16_network_compiles_for_a_gpu_as_a_square_one_does(
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
     proof = compile_without_gpu(fitted_model.path_of("fp16"), "8.6").proof
-    assert proof.fused_attentions == proof.attentions == 8
+    assert proof.fused_attentions == proof.attentions == SHALLOW_LAYERS[-1]
     assert proof.fp16_products == proof.products
     assert proof.fp32_normalisations == proof.normalisations
 

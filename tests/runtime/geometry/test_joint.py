@@ -16,11 +16,11 @@ from runtime.geometry.area import InspectionArea
 from runtime.geometry.geometry import GeometrySettings
 from runtime.geometry.tile_buffer import TileBuffer
 from runtime.products.store.changes import activate, add_version
-from tests.parts.small import random_image
+from tests.parts.small import SHALLOW_TEACHER, random_image
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import write_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
@@ -128,7 +128,7 @@ def test_a_joint_product_is_learned_exported_and_served_beside_a_fitted_one(
     bundle = learn_product(
         small_dataset,
         tmp_path / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=FitSettings(steps=30, held_out=0.25),
         geometry=GeometryOptions(geometry="joint", image_size=112),
     )

@@ -19,12 +19,12 @@ from runtime.models.exported_model import ExportedModel
 from runtime.products.store.card_files import CardFiles
 from tests.parts.command import l2bt
 from tests.parts.maps import is_same_map
-from tests.parts.small import random_image
+from tests.parts.small import SHALLOW_TEACHER, random_image
 from tests.parts.statistics import engine_statistics
 from train.data.dataset import Dataset
 from train.learning.learn import learn_product
 from train.reference import ReferenceDetector
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import ProductBundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.repository_settings import RepositorySettings
@@ -41,7 +41,7 @@ def tiled_bundle(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactor
     return learn_product(
         small_dataset,
         tmp_path_factory.mktemp("tiles") / "plate",
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=FitSettings(recipe="paper", steps=100, held_out=0.25),
         geometry=OPTIONS,
     )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import OptionError
+from tests.parts.small import SHALLOW_TEACHER
 from train.calibration.cross_calibration import CrossCalibration, fold_bounds
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
@@ -20,10 +21,8 @@ from train.fitting.learn_judge import learn_judge
 from train.fitting.patches import Patches
 from train.learning.learn import learn_product
 from train.settings import (
-    DEMO_TEACHER,
     FitSettings,
     GeometryOptions,
-    TeacherSettings,
     ThresholdSettings,
     WorkSettings,
 )
@@ -46,7 +45,7 @@ def learn(plates: Dataset, tmp_path: Path):  # type: ignore[no-untyped-def]
         return learn_product(
             plates,
             tmp_path / "plate",
-            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+            teacher_settings=SHALLOW_TEACHER,
             fit_settings=settings,
             geometry=GeometryOptions(geometry="square", image_size=112),
             work=WorkSettings(overwrite=True, **work),  # type: ignore[arg-type]

@@ -8,10 +8,11 @@ import pytest
 
 from runtime.errors import OptionError
 from runtime.images.decode import read_image
+from tests.parts.small import SHALLOW_TEACHER
 from train.calibration.forecast import PICTURE_NAME, Forecast, ForecastPoint
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
+from train.settings import FitSettings, GeometryOptions
 from train.students.bundle import ProductBundle
 
 
@@ -44,7 +45,7 @@ def learn(out: Path, *, images: int, settings: FitSettings) -> ProductBundle:
             )
         ),
         out,
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=settings,
         geometry=GeometryOptions(geometry="square", image_size=112),
     )

@@ -12,15 +12,14 @@ from PIL import Image
 
 from runtime.images.decode import read_image
 from tests.parts.folders import write_samples
+from tests.parts.small import SHALLOW_TEACHER
 from train.calibration.unlike_images import PICTURE_NAME, find_unlike
 from train.data.open_dataset import open_dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
 from train.settings import (
-    DEMO_TEACHER,
     FitSettings,
     GeometryOptions,
-    TeacherSettings,
     WorkSettings,
 )
 from train.students.bundle import ProductBundle
@@ -67,7 +66,7 @@ def learn(dirty: Path, out: Path, settings: FitSettings) -> ProductBundle:
     return learn_product(
         open_dataset(str(dirty)),
         out,
-        teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+        teacher_settings=SHALLOW_TEACHER,
         fit_settings=settings,
         geometry=GeometryOptions(geometry="square", image_size=112),
         work=WorkSettings(),

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.parts.learnable import WHOLE, Trained, copy_of
+from tests.parts.small import SHALLOW_TEACHER
 from train.data.synthetic import open_synthetic
 from train.learning.learn import learn_product
 from train.settings import (
-    DEMO_TEACHER,
     FitSettings,
     GeometryOptions,
-    TeacherSettings,
     WorkSettings,
 )
 
@@ -35,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         learn_product(
             open_synthetic(WHOLE),
             folder / "plate",
-            teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
+            teacher_settings=SHALLOW_TEACHER,
             fit_settings=settings,
             geometry=GeometryOptions(geometry="square", image_size=image_size),
             work=WorkSettings(keep_features=True),

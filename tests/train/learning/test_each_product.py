@@ -10,9 +10,13 @@ import pytest
 from runtime.errors import OptionError
 from tests.parts.command import l2bt
 from tests.parts.folders import draw_bolt_and_nut
+from tests.parts.small import SHALLOW_LAYERS
 from train.learning.each_product import chosen_products, for_each_product
 
-QUICK = ("--teacher", "dinov2-small-demo", "--steps", 5, "--image-size", 112, "--held-out", 0.5)
+QUICK = (
+    *("--teacher", "dinov2-small-demo", "--layers", *SHALLOW_LAYERS),
+    *("--steps", 5, "--image-size", 112, "--held-out", 0.5),
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,23 +12,21 @@ import train.fitting.features
 import train.fitting.fit
 from runtime.errors import DatasetError, OptionError, TrainingError
 from runtime.products.students_file import STUDENTS_NAME
-from tests.parts.small import SMALL_IMAGE_SIZE
+from tests.parts.small import SHALLOW_LAYERS, SHALLOW_TEACHER, SMALL_IMAGE_SIZE
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.fitting.fit import fit
 from train.learning.learn import learn_product
 from train.settings import (
-    DEMO_TEACHER,
     FitSettings,
     GeometryOptions,
-    TeacherSettings,
     ThresholdSettings,
     WorkSettings,
 )
 from train.students.bundle import ProductBundle
 from train.teacher.teacher import Teacher
 
-TEACHER = TeacherSettings(teacher=DEMO_TEACHER)
+TEACHER = SHALLOW_TEACHER
 QUICK = FitSettings(steps=20, batch_patches=64, held_out=0.5)
 
 
@@ -312,7 +310,7 @@ def test_a_false_alarm_rate_that_the_held_out_images_cannot_keep_is_refused_befo
 
 def test_the_card_says_how_the_product_came_about(bundle: ProductBundle) -> None:
     card = bundle.card
-    assert card.teacher.layers == (4, 8)
+    assert card.teacher.layers == SHALLOW_LAYERS
     assert card.geometry.image_size == SMALL_IMAGE_SIZE
     assert card.threshold.good_images == 3
     assert card.training["seed"] == 115

@@ -22,6 +22,7 @@ layout = "mvtec"
 known_defects = "known"
 [fixed]
 teacher = "dinov2-small-demo"
+layers = [1, 2]
 image_size = 112
 held_out = 0.5
 [vary]
@@ -116,8 +117,8 @@ def test_the_outcome_is_a_table_and_a_picture(tried: list[TriedVariant], tmp_pat
 def test_products_are_trained_at_once_on_ray(folder: Path, tmp_path: Path) -> None:
     done = l2bt(
         *("train", "--data", folder / "data", "--products", "all", "--layout", "mvtec"),
-        *("--teacher", "dinov2-small-demo", "--steps", 2, "--image-size", 112),
-        *("--held-out", 0.5, "--ray", "local", "--workers", 2),
+        *("--teacher", "dinov2-small-demo", "--layers", 1, 2, "--steps", 2),
+        *("--image-size", 112, "--held-out", 0.5, "--ray", "local", "--workers", 2),
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr

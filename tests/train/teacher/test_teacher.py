@@ -71,7 +71,7 @@ def test_tokens_equal_timms_own_where_timm_resamples_in_the_same_way(
     theirs: Any = timm.create_model(
         REGISTERS, num_classes=0, dynamic_img_size=True, checkpoint_path=str(register_weights)
     ).eval()
-    tiles = random_tiles(ours.tile_wh)
+    tiles = random_tiles(ours.tile_wh)[:1]
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     pixels = (tiles.permute(0, 3, 1, 2) / 255 - mean) / std
@@ -79,7 +79,7 @@ def test_tokens_equal_timms_own_where_timm_resamples_in_the_same_way(
         pixels, indices=[7, 11], norm=True, output_fmt="NLC", intermediates_only=True
     )
     for found, wanted in zip(ours(tiles), list(expected), strict=True):
-        assert found.shape == (2, math.prod(ours.grid_wh), 384)
+        assert found.shape == (1, math.prod(ours.grid_wh), 384)
         assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
 
 

@@ -226,7 +226,10 @@ def test_an_operator_goes_through_parts_by_keys_and_boxes_and_the_product_can_le
 
 
 def test_an_engineer_sees_what_a_threshold_does_before_it_is_served(
-    shown: RunningConsole, window: Watched, recording_server: TritonServer, small_dataset: Dataset
+    shown: RunningConsole,
+    window: Watched,
+    recording_server: TritonServer,
+    defective_image: ImageArray,
 ) -> None:
     page = window.page
     window.sign_in(shown.address)
@@ -245,13 +248,12 @@ def test_an_engineer_sees_what_a_threshold_does_before_it_is_served(
     wished = float(number.input_value())
     page.get_by_role("button", name="Apply as a new version").first.click()
     expect(page.get_by_role("heading", name="plate")).to_be_visible()
-    defective = small_dataset.test[-1].pixels()
-    found = _inspect(recording_server, defective)
+    found = _inspect(recording_server, defective_image)
     assert found.verdict == "good"
     assert found.threshold == pytest.approx(wished, rel=1e-5)
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
-    assert _inspect(recording_server, defective).verdict == "defective"
+    assert _inspect(recording_server, defective_image).verdict == "defective"
     assert window.is_quiet(), (window.errors, window.elsewhere)
 
 

@@ -114,6 +114,7 @@ def test_au_pro_is_the_area_over_every_threshold(images: list[LabelledMap]) -> N
 
 
 @pytest.mark.slow
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_the_papers_protocol_is_its_99_points_written_down_plainly(seed: int) -> None:
     rng = np.random.default_rng(seed)
