@@ -10,6 +10,7 @@ from typing import Any
 
 from runtime.extras import require
 from runtime.geometry.region import Region
+from runtime.storage.atomic_write import naming_what_is_written
 
 _ROWS_AT_ONCE = 64
 
@@ -114,6 +115,7 @@ def write_shard(path: Path, rows: Iterable[ScoredImage], marks: dict[bytes, byte
     temporary = Path(name)
     try:
         with (
+            naming_what_is_written(path),
             os.fdopen(descriptor, "wb") as file,
             parquet.ParquetWriter(file, columns, compression="zstd") as writer,
         ):

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import OptionError
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def check_replaceable(
@@ -60,7 +63,8 @@ def atomic_folder(
     try:
         # mkdtemp makes the folder private, but the server may run as another user.
         temporary.chmod(0o755)
-        yield temporary
+        with naming_what_is_written(folder):
+            yield temporary
         if not folder.exists():
             temporary.rename(folder)
         elif not _exchange(temporary, folder):
@@ -71,6 +75,21 @@ def atomic_folder(
     finally:
         # Where two folders were exchanged, the older one.
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def naming_what_is_written(path: Path) -> Iterator[None]:
+    """Have an error of the disk name a file or folder; a write says only that there is no room.
+
+    Raises:
+        OSError: The one of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_THE_DISK and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -131,7 +150,7 @@ def atomic_write(
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming_what_is_written(path), os.fdopen(descriptor, "wb") as file:
             file.write(data)
             if lasting:
                 file.flush()

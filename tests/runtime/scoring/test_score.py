@@ -1,6 +1,7 @@
 """Scoring a collection in one process: what stands in the table, and going on after an end."""
 
 import io
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from runtime.scoring.scorer import ScorerOptions
 from runtime.scoring.settings import ScoringOptions
 from runtime.scoring.table import SHARDS, ScoreTable
 from tests.parts.command import l2bt
+from tests.parts.private_mounts import run_with_small, with_private_mounts
 from tests.parts.scores import IMAGES, OPTIONS, rows, scores
 
 
@@ -203,3 +205,25 @@ def test_a_folder_with_something_else_is_not_written_into(
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OptionError, match=r"holds no table\.json"):
         score_collection(str(collection), model=tiny_exported.folder, table=tmp_path)
+
+
+_GETS_ROOM_LATER = """
+"$@"; echo "status $?"; find . -name '.*shard*'
+mount -o remount,size=50000k "$PWD" && "$@" && echo "done"
+"""
+
+
+@with_private_mounts
+def test_a_full_disk_names_the_shard_and_with_room_the_next_run_goes_on(
+    collection: Path, tiny_exported: ExportedModel, tmp_path: Path
+) -> None:
+    scoring = ["score", collection, "--out", tmp_path / "table", "--model", tiny_exported.folder]
+    options = ["--shard-images", 20, "--maps", "all"]
+    program = [sys.executable, "-m", "l2bt", *map(str, [*scoring, *options])]
+    in_there = ["sh", "-c", f'cd "$0" && {_GETS_ROOM_LATER}', str(tmp_path), *program]
+    ended = run_with_small(tmp_path, 1500, in_there)
+    assert ended.stdout.splitlines()[0] == "status 1", ended.stderr
+    assert re.search(r"table/shards/shard-\d+\.parquet: No space left on device", ended.stderr)
+    assert ended.stdout.splitlines()[-1] == "done", ended.stderr
+    assert len(ended.stdout.splitlines()) == 3
+    assert f"{IMAGES} images, {IMAGES} of them" not in ended.stdout

@@ -41,10 +41,12 @@ small = Path({str(tmp_path / "small")!r})
 try:
     write_bundle(small / "plate", whole.card, whole.students)
 except OSError as error:
-    print(error.strerror, os.listdir(small))
+    print(error.filename, error.strerror, os.listdir(small))
 """
     result = run_with_small(tmp_path / "small", 1024, [sys.executable, "-c", program])
-    assert result.stdout.strip() == "No space left on device []", result.stderr
+    assert result.stdout.endswith("No space left on device []\n"), result.stderr
+    assert result.stdout.startswith(f"{tmp_path / 'small'}/")
+    assert "students.safetensors" in result.stdout
 
 
 @with_private_mounts
