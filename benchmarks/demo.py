@@ -17,7 +17,7 @@ from runtime.inspections.pictures import write_jpeg
 from runtime.storage.atomic_write import atomic_write, check_replaceable
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
-from train.settings import DEMO_TEACHER, FitSettings, TeacherSettings
+from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
@@ -49,6 +49,8 @@ def run_demo(out: Path, *, overwrite: bool = False) -> Path:
         out / "bundle",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
         fit_settings=FitSettings(steps=_STEPS, held_out=0.2),
+        # Half of what is drawn is smaller than a patch of one look.
+        geometry=GeometryOptions(geometry="joint"),
     )
     print("2/4 exporting the fused network")
     exported = export_product(bundle, out / "exported")
