@@ -42,9 +42,9 @@ check: $(STAMP)
 commands: $(STAMP)
 	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
-# So many processes run the tests, each file in one of them: more than two cores, since servers are
-# waited for. The order is that of tests/conftest.py.
-WORKERS ?= 4
+# So many processes run the tests, each file in one of them: one more than two cores, since servers
+# are waited for. pytest-xdist begins with the files that have most tests.
+WORKERS ?= 3
 
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks; `make
 # test-quick` all that take under ten seconds and need no server.
@@ -56,7 +56,7 @@ test: $(STAMP)
 	$(BIN)/pytest tests/$(ROOM)
 else
 test: check
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 endif
 
 # Under three minutes: has a ratio moved since the committed results?
