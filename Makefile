@@ -43,7 +43,8 @@ commands: $(STAMP)
 	$(BIN)/python -c "from l2bt.command_line import commands_page; print(commands_page(), end='')" > COMMANDS.md
 
 # So many processes run the tests, each file in one of them: one more than two cores, since servers
-# are waited for. pytest-xdist begins with the files that have most tests.
+# are waited for. tests/conftest.py says with which files they begin; pytest-xdist would take those
+# that have most tests.
 WORKERS ?= 3
 
 # `make test ROOM=runtime/geometry` runs the tests of that room alone, without the checks; `make
@@ -56,7 +57,7 @@ test: $(STAMP)
 	$(BIN)/pytest tests/$(ROOM)
 else
 test: check
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 endif
 
 # Under three minutes: has a ratio moved since the committed results?

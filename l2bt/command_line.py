@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -196,10 +198,9 @@ def main() -> NoReturn:
     if "OMP_WAIT_POLICY" not in os.environ:
         # PyTorch's waiting threads would spin on a busy machine; train/README.md has the figures.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    _show_what_is_told()
     app = build_app()
     try:
-        with naming_the_extra():
+        with _showing_what_is_told(), naming_the_extra():
             app()
     except L2BTError as error:
         sys.exit(f"l2bt: {error}")
@@ -212,15 +213,27 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _show_what_is_told() -> None:
-    """Show what the rooms tell their loggers; a result alone goes to the output stream."""
+@contextmanager
+def _showing_what_is_told() -> Iterator[None]:
+    """Show what the rooms tell their loggers; a result alone goes to the output stream.
+
+    A program that calls `main` finds its loggers as it left them.
+    """
     told = logging.StreamHandler()
     told.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("l2bt")
-    logger.addHandler(told)
-    logger.setLevel(logging.INFO)
     # A request that is sent again is no news where its answer comes.
-    logging.getLogger("l2bt.client").setLevel(logging.WARNING)
+    levels = {"l2bt": logging.INFO, "l2bt.client": logging.WARNING}
+    loggers = [logging.getLogger(name) for name in levels]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(levels[logger.name])
+    loggers[0].addHandler(told)
+    try:
+        yield
+    finally:
+        loggers[0].removeHandler(told)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _version() -> str:

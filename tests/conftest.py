@@ -15,6 +15,7 @@ from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
 from tests.parts.built_once import built_once
+from tests.parts.loggers import state_of_loggers
 from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
@@ -72,6 +73,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         of_server = Path("tests/triton_repo") in item.path.relative_to(_ROOT).parents
         if of_server or _SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+
+
+@pytest.fixture(autouse=True)
+def loggers_are_left_as_they_were() -> Iterator[None]:
+    """Or a test that reads what is told would fail by what another file's tests did."""
+    before = state_of_loggers()
+    yield
+    assert state_of_loggers() == before
 
 
 @pytest.fixture(scope="session")

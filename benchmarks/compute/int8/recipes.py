@@ -105,8 +105,11 @@ def require_nncf() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
+    # It makes each logger that comes after it one of its own class.
+    before = logging.getLoggerClass()
     with redirect_stdout(sys.stderr):
         nncf: Any = require("nncf")
+    logging.setLoggerClass(before)
     nncf.set_log_level(logging.ERROR)
     return nncf
 

@@ -27,9 +27,9 @@ from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.learning.learn import learn_product
 from train.settings import DEMO_TEACHER, FitSettings, GeometryOptions, TeacherSettings
 
-PARTS = 160
+PARTS = 120
 # Enough to raise; each is inspected once a change.
-CHANGED_PARTS = 120
+CHANGED_PARTS = 80
 
 
 def samples(count: int, seed: int, *, shift: float = 0.0) -> list[float]:
@@ -176,7 +176,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
         dataset,
         folder / "plate",
         teacher_settings=TeacherSettings(teacher=DEMO_TEACHER),
-        fit_settings=FitSettings(steps=200, held_out=0.5),
+        fit_settings=FitSettings(steps=100, held_out=0.5),
         geometry=GeometryOptions(geometry="square", image_size=SMALL_IMAGE_SIZE),
     )
     return Detector(export_product(bundle, folder / "exported", precision="fp32").folder)

@@ -89,17 +89,18 @@ def capacity_hz(address: str) -> float:
         return 30 / (time.monotonic() - start)
 
 
-def test_at_four_times_its_capacity_a_server_answers_almost_as_many(
+def test_at_four_times_its_capacity_a_server_refuses_the_rest_and_goes_on_answering(
     narrow_server: TritonServer,
 ) -> None:
+    """How many it answers, beside its capacity, is measured by `l2bt benchmark overload`."""
     capacity = capacity_hz(narrow_server.grpc_address)
     outcomes = open_loop(narrow_server.grpc_address, 4 * capacity, PERIOD_S)
-    answered = [one for one in outcomes if one.error is None]
     refused = [one for one in outcomes if one.error is not None]
     assert {type(one.error) for one in refused} == {ServerUnavailableError}
-    # Half, because the machine may be shared: its capacity a moment ago is not its capacity now.
-    assert len(answered) > 0.5 * capacity * PERIOD_S
-    assert len(refused) > len(answered)
+    # It answers as late in the period as at its beginning.
+    quarter = len(outcomes) // 4
+    assert any(one.error is None for one in outcomes[:quarter])
+    assert any(one.error is None for one in outcomes[-quarter:])
 
 
 def test_a_full_queue_refuses_at_once(narrow_server: TritonServer) -> None:
