@@ -1,6 +1,9 @@
-"""What a test may not leave behind: loggers that show, hide or forget what the next one tells."""
+"""What is told, and what a test may not leave behind: loggers that show, hide or forget it."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
 
 
 def state_of_loggers() -> dict[str, object]:
@@ -19,3 +22,17 @@ def state_of_loggers() -> dict[str, object]:
             if found != (logging.NOTSET, True, False, ()):
                 state[name] = found
     return state
+
+
+@contextmanager
+def showing(told: StringIO) -> Iterator[None]:
+    """Write what this project tells, for fixtures of a whole file; a test itself takes `caplog`."""
+    logger, handler = logging.getLogger("l2bt"), logging.StreamHandler(told)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

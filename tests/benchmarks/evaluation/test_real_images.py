@@ -30,7 +30,7 @@ def macaroni(visa_root: Path) -> Dataset:
     assert (whole.layout, len(whole.train), len(whole.test)) == ("visa", 900, 200)
     good = [sample for sample in whole.test if not sample.is_defective]
     defective = [sample for sample in whole.test if sample.is_defective]
-    return replace(whole, train=whole.train[:30], test=(*good[:8], *defective[:8]))
+    return replace(whole, train=whole.train[:20], test=(*good[:6], *defective[:6]))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A folder of good images is never all good: what stands out is named, and left out if told so."""
 
-import logging
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from runtime.images.decode import read_image
 from tests.parts.folders import write_samples
+from tests.parts.loggers import showing
 from tests.parts.small import SHALLOW_TEACHER
 from train.calibration.unlike_images import PICTURE_NAME, find_unlike
 from train.data.open_dataset import open_dataset
@@ -73,14 +74,22 @@ def learn(dirty: Path, out: Path, settings: FitSettings) -> ProductBundle:
     )
 
 
+@pytest.fixture(scope="module")
+def learned(dirty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductBundle, str]:
+    """A product of all thirteen, and what was told meanwhile."""
+    told = io.StringIO()
+    with showing(told):
+        bundle = learn(dirty, tmp_path_factory.mktemp("with") / "plate", QUICK)
+    return bundle, told.getvalue()
+
+
 def test_a_stranger_among_good_images_is_named_and_shown(
-    dirty: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    learned: tuple[ProductBundle, str],
 ) -> None:
-    caplog.set_level(logging.INFO, "l2bt.train")
-    bundle = learn(dirty, tmp_path / "plate", QUICK)
-    assert "1 of 13 good images are unlike the others" in caplog.text
-    assert STRANGER in caplog.text
-    assert "--leave-out-unlike" in caplog.text
+    bundle, told = learned
+    assert "1 of 13 good images are unlike the others" in told
+    assert STRANGER in told
+    assert "--leave-out-unlike" in told
     picture = read_image(bundle.folder / PICTURE_NAME)
     assert picture.shape[1] == 2 * 480
     calibration = bundle.card.calibration
@@ -91,9 +100,9 @@ def test_a_stranger_among_good_images_is_named_and_shown(
 
 
 def test_it_is_left_out_of_learning_and_of_the_threshold_if_told_so(
-    dirty: Path, tmp_path: Path
+    dirty: Path, tmp_path: Path, learned: tuple[ProductBundle, str]
 ) -> None:
-    with_it = learn(dirty, tmp_path / "with", QUICK).card
+    with_it = learned[0].card
     without = learn(dirty, tmp_path / "without", replace(QUICK, leave_out_unlike=True)).card
     assert without.calibration is not None
     assert len(without.calibration.images) == 12
