@@ -17,7 +17,6 @@ from runtime.products.card import ProductCard
 from tests.parts.built_once import built_once
 from tests.parts.loggers import state_of_loggers
 from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE, make_card
-from tests.parts.traced_once import tracing_once
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
 from train.data.synthetic_defects import Defect
@@ -74,15 +73,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         of_server = Path("tests/triton_repo") in item.path.relative_to(_ROOT).parents
         if of_server or _SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def networks_are_traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    base = tmp_path_factory.getbasetemp()
-    # The processes' folders stand side by side.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with tracing_once(shared / "traced"):
-        yield
 
 
 @pytest.fixture(autouse=True)
