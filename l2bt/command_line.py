@@ -201,7 +201,7 @@ def main() -> NoReturn:
     app = build_app()
     try:
         with _showing_what_is_told(), naming_the_extra():
-            app()
+            app(sys.argv[1:])
     except L2BTError as error:
         sys.exit(f"l2bt: {error}")
     except OSError as error:

@@ -210,13 +210,15 @@ def test_a_running_server_takes_over_what_was_learned_and_back_again(product: Pa
     repository = build_repository(exported, folder / "models")
     image = open_synthetic(WHOLE).test[0].pixels()
     answers: list[Inspection] = []
-    ended = threading.Event()
+    ended, answered_by_the_new = threading.Event(), threading.Event()
 
     def ask(address: str) -> None:
         with Client(address) as client:
             # With pauses, or the server would have the cores that learning needs.
             while not ended.wait(0.1):
                 answers.append(client.inspect(image, want_map=False))
+                if answers[-1].version == 2:
+                    answered_by_the_new.set()
 
     with TritonServer(repository, ServerSettings.on_free_ports(folder / "log.txt")) as server:
         asking = threading.Thread(target=ask, args=(server.grpc_address,))
@@ -227,6 +229,7 @@ def test_a_running_server_takes_over_what_was_learned_and_back_again(product: Pa
         assert "version 2 of plate is active" in result.stdout
         with Client(server.grpc_address) as client:
             assert client.inspect(image, want_map=False).version == 2
+            assert answered_by_the_new.wait(30)
             back = l2bt("product", "rollback", "plate", "--model", "models", folder=folder)
             assert back.returncode == 0, back.stderr
             assert client.inspect(image, want_map=False).version == 1

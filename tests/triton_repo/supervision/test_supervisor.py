@@ -17,7 +17,7 @@ from runtime.detector import Detector
 from runtime.errors import L2BTError, OptionError, ServerUnavailableError
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
-from tests.parts.command import l2bt
+from tests.parts.command import l2bt, l2bt_process
 from tests.parts.small import random_image
 from triton_repo.configuration.build import build_repository
 from triton_repo.configuration.repository_settings import RepositorySettings
@@ -261,7 +261,7 @@ def test_a_repository_that_cannot_be_served_is_an_error_and_not_tried_for_ever(
 ) -> None:
     broken = Path(shutil.copytree(watched_repository, tmp_path / "models"))
     (broken / "engine" / "1" / "model.onnx").write_bytes(b"not a network")
-    result = l2bt(
+    result = l2bt_process(
         "serve", broken, "--grpc-port", 0, "--http-port", 0, "--metrics-port", 0, folder=tmp_path
     )
     assert result.returncode == 1
