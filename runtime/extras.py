@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -98,6 +97,9 @@ def from_another_room(name: str) -> Any:
         MissingExtraError: A library that it needs is not installed.
         OptionError: The installation does not say where it is.
     """
+    # It takes a twentieth of a server's start, and few ask.
+    from importlib.metadata import entry_points
+
     for found in entry_points(group=_OPENERS, name=name):
         with naming_the_extra():
             return found.load()

@@ -14,6 +14,7 @@ from runtime.detector import Detector
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
+from tests.parts import demo_teacher
 from tests.parts.built_once import built_once
 from tests.parts.loggers import state_of_loggers
 from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE, make_card
@@ -81,6 +82,12 @@ def loggers_are_left_as_they_were() -> Iterator[None]:
     before = state_of_loggers()
     yield
     assert state_of_loggers() == before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def demo_teacher_is_read_once() -> Iterator[None]:
+    with demo_teacher.read_once():
+        yield
 
 
 @pytest.fixture(scope="session")

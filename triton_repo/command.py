@@ -73,7 +73,7 @@ def serve(
     docker: bool = False,
     settings: Annotated[ServerSettings, Parameter(name="*")] = ServerSettings(),
     watch: Annotated[WatchSettings, Parameter(name="*")] = WatchSettings(),
-    keeping: Annotated[KeepSettings, Parameter(name="*")] = KeepSettings(),
+    keeping: Annotated[KeepSettings, Parameter(name="*", consume_multiple=True)] = KeepSettings(),
     recording: Annotated[RecordSettings, Parameter(name="*")] = RecordSettings(),
 ) -> None:
     """Run the real tritonserver on a repository, and keep it at work, until it is interrupted.

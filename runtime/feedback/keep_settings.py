@@ -5,9 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from runtime.errors import OptionError
 from runtime.feedback.reviewed_part import KEPT, Kept
@@ -38,7 +36,7 @@ class KeepSettings:
         inboxes: Folder of all products' inboxes.
     """
 
-    keep: Annotated[tuple[Kept, ...], Parameter(consume_multiple=True)] = ()
+    keep: tuple[Kept, ...] = ()
     keep_limit_gb: float = 5.0
     inboxes: Path = DEFAULT_INBOXES
 

@@ -25,7 +25,7 @@ from train.settings import (
 )
 from train.students.bundle import ProductBundle
 
-QUICK = FitSettings(steps=60, batch_patches=256, folds=4)
+QUICK = FitSettings(steps=20, batch_patches=256, folds=4)
 STRANGER = "100.png"
 
 

@@ -17,8 +17,8 @@ from train.settings import (
 
 # The last one has patches enough for a judge of its own.
 _PRODUCTS = {
-    "folds": (112, FitSettings(steps=150, folds=3, forecast=False)),
-    "held-out": (112, FitSettings(steps=150, held_out=0.4)),
+    "folds": (112, FitSettings(steps=60, folds=3, forecast=False)),
+    "held-out": (112, FitSettings(steps=60, held_out=0.4)),
     "judged": (224, FitSettings(steps=60, folds=3, forecast=False)),
 }
 

@@ -22,7 +22,7 @@ from train.students.bundle import open_bundle
 
 
 def learn(bundle: Path) -> Relearned:
-    settings = RelearnSettings(updates=20)
+    settings = RelearnSettings(updates=8)
     return learn_again(bundle, inboxes=bundle.parent / "feedback", settings=settings, force=True)
 
 

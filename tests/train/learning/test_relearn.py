@@ -27,7 +27,7 @@ from train.students.bundle import open_bundle
 from triton_repo.configuration.build import build_repository
 from triton_repo.server.server import ServerSettings, TritonServer
 
-QUICK = RelearnSettings(updates=20)
+QUICK = RelearnSettings(updates=8)
 
 
 def memory_of(bundle: Path) -> Memory:
