@@ -14,9 +14,9 @@ from runtime.detector import Detector
 from runtime.images.decode import ImageArray
 from runtime.models.exported_model import ExportedModel
 from runtime.products.card import ProductCard
-from tests.parts import demo_teacher
 from tests.parts.built_once import built_once
 from tests.parts.loggers import state_of_loggers
+from tests.parts.made_once import made_once
 from tests.parts.small import SHALLOW_TEACHER, SMALL_IMAGE_SIZE, make_card
 from train.data.dataset import Dataset
 from train.data.synthetic import SyntheticSettings, open_synthetic
@@ -85,8 +85,8 @@ def loggers_are_left_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def demo_teacher_is_read_once() -> Iterator[None]:
-    with demo_teacher.read_once():
+def what_is_asked_for_often_is_made_once() -> Iterator[None]:
+    with made_once():
         yield
 
 

@@ -12,8 +12,9 @@ def test_both_evaluators_of_the_metrics_benchmark_find_the_same(tmp_path: Path) 
     for number in range(2):
         anomaly_map, mask = metrics_speed.draw_image(number)
         assert mask.any() == bool(number % 2)
-        np.save(tmp_path / f"{number}.map.npy", anomaly_map)
-        np.save(tmp_path / f"{number}.mask.npy", np.packbits(mask))
+        # A ninth of the pixels: what is compared are two ways of counting.
+        np.save(tmp_path / f"{number}.map.npy", anomaly_map[::3, ::3])
+        np.save(tmp_path / f"{number}.mask.npy", np.packbits(mask[::3, ::3]))
     _, ours = metrics_speed.measure_ours(tmp_path, 2)
     _, plain = metrics_speed.measure_plain(tmp_path, 2)
     assert set(ours) == set(plain)

@@ -168,7 +168,7 @@ def test_a_map_with_nan_is_refused_with_the_images_name(
 def test_constant_maps_are_worth_chance(
     detector: Detector, small_dataset: Dataset, tmp_path: Path
 ) -> None:
-    metrics = evaluate(Tampered(detector, 0.25), small_dataset, tmp_path).metrics
+    metrics = evaluate(Tampered(detector, 0.25), small_dataset, tmp_path, report=False).metrics
     assert metrics.pixel is not None
     assert metrics.pixel.auroc == pytest.approx(0.5)
     assert metrics.pixel.overlap.aupro["exact"]["30%"] == pytest.approx(0.15)
@@ -186,7 +186,7 @@ def test_a_test_image_that_was_trained_on_is_named(
     copied.write_bytes((tmp_path / "1.png").read_bytes())
     train.append(FileSample(name="train/copied.png", is_defective=False, image_path=copied))
     dataset = replace(small_dataset, train=tuple(train), test=tuple(test))
-    (warning,) = evaluate(detector, dataset, tmp_path / "out").metrics.warnings
+    (warning,) = evaluate(detector, dataset, tmp_path / "out", report=False).metrics.warnings
     assert "1 test images are also training images" in warning
     assert "1.png = train/copied.png" in warning
 
