@@ -59,8 +59,8 @@ def papers_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     teacher = Teacher(trunk, card=card, tile_wh=(518, 518), precision="fp32", device="cpu")
     path = tmp_path_factory.mktemp("papers") / "fp32.onnx"
-    # A bank of 16 products.
-    trace(bank_network(PatchMapNetwork(teacher, Students(768)), capacity=16), path)
+    # A bank of four products.
+    trace(bank_network(PatchMapNetwork(teacher, Students(768)), capacity=4), path)
     write_half(path, path.with_name("fp16.onnx"))
     return path.with_name("fp16.onnx")
 
