@@ -142,6 +142,21 @@ def test_a_missing_library_is_reported_with_the_extra_that_brings_it(
         require(module)
 
 
+@pytest.mark.parametrize("model", ["preprocess", "engine", "postprocess"])
+def test_a_servers_processes_start_without_what_only_commands_need(model: str) -> None:
+    program = f"""
+import sys, types
+# Triton's own, which is there in its processes alone.
+sys.modules["triton_python_backend_utils"] = types.ModuleType("triton_python_backend_utils")
+import triton_repo.python_models.{model}
+sys.exit(", ".join(sorted({{"cyclopts", "torch", "tritonclient"}} & set(sys.modules))) or 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_command_whose_library_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
     program = """
 import sys
